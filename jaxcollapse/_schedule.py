@@ -1,0 +1,154 @@
+"""Schedules: the mixture weight α_t and the sample size n_t as functions of the generation t.
+
+    Constant      α_t = value
+    PowerLaw      α_t = min(cap, scale · max(t, 1)^exponent)
+    Exponential   α_t = scale · rate^t
+    Piecewise     one schedule after another
+
+A schedule is any callable `t -> value` that JAX can trace; those of optax work when their parameters are concrete.
+The ones here also take traced parameters, so that a sweep over them compiles once. α_t and n_t belong to the
+generation that they train: n(0) is the size of the first, all-real generation, and α(0) is never used (α_0 := 1).
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, Shaped
+
+Schedule = Callable[[Int[Array, ""]], Num[ArrayLike, ""]]
+
+
+class Constant(eqx.Module):
+    """value at every generation."""
+
+    value: Num[ArrayLike, ""]
+
+    def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:
+        return jnp.broadcast_to(jnp.asarray(self.value), jnp.shape(t))
+
+
+class PowerLaw(eqx.Module):
+    """scale · max(t, 1)^exponent, at most cap.
+
+    `PowerLaw(0.5, exponent=-a)` is a decaying mixture weight, `PowerLaw(20.0, exponent=b)` a growing sample size.
+    A scale above 1 makes a mixture weight only with `cap=1`, α_t = min(1, a₀ t^−a): nothing is clipped unasked.
+    """
+
+    scale: Num[ArrayLike, ""]
+    exponent: Num[ArrayLike, ""] = eqx.field(kw_only=True)
+    cap: Num[ArrayLike, ""] | None = eqx.field(default=None, kw_only=True)
+
+    def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
+        value = _real(self.scale) * jnp.maximum(_real(t), 1.0) ** _real(self.exponent)
+        return value if self.cap is None else jnp.minimum(value, _real(self.cap))
+
+
+class Exponential(eqx.Module):
+    """scale · rate^t: decays for rate < 1, grows for rate > 1."""
+
+    scale: Num[ArrayLike, ""]
+    rate: Num[ArrayLike, ""] = eqx.field(kw_only=True)
+
+    def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
+        return _real(self.scale) * _real(self.rate) ** _real(t)
+
+
+class Piecewise(eqx.Module):
+    """pieces[i](t) for boundaries[i−1] ≤ t < boundaries[i]; t is not restarted at a boundary.
+
+    One more piece than boundaries, which increase.
+    """
+
+    boundaries: tuple[Num[ArrayLike, ""], ...]
+    pieces: tuple[Schedule, ...]
+
+    def __check_init__(self):
+        if len(self.pieces) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"pieces: got {len(self.pieces)} for {len(self.boundaries)} boundaries, expected one more piece than "
+                "boundaries; try Piecewise((10,), (Constant(1.0), Constant(0.1)))"
+            )
+
+    def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:
+        values = [jnp.asarray(piece(t), float) for piece in self.pieces]
+        reached = [_real(t) >= _real(boundary) for boundary in self.boundaries]
+        return jnp.select(reached[::-1], values[:0:-1], values[0])
+
+
+def mixture_weight(alpha: Schedule, t: Int[ArrayLike, ""]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """α_t and whether it is one: a number in [0, 1]. Generation 0 is all real, α_0 = 1."""
+    value = jnp.where(jnp.asarray(t) == 0, 1.0, _real(alpha(jnp.asarray(t))))
+    return value, (value >= 0) & (value <= 1)
+
+
+def sample_size(n: Schedule, t: Int[ArrayLike, ""]) -> tuple[Num[Array, ""], Bool[Array, ""]]:
+    """n_t = max(1, round(n(t))) and whether it is one. The only place where n is rounded.
+
+    A sample size is finite, positive and below 2³¹ (2⁵³ under x64), and starts at n(0) ≥ 1; one that decays stays
+    at one draw. Whole-number schedules stay whole, others are rounded as floats: the caller casts what is valid.
+    """
+    value = jnp.asarray(n(jnp.asarray(t)))
+    real = _real(value)
+    start = jnp.asarray(t) == 0
+    valid = jnp.isfinite(real) & (real < largest_size()) & (real > 0) & ((real >= 1) | ~start)
+    if jnp.issubdtype(value.dtype, jnp.floating):
+        value = jnp.rint(real)
+    return jnp.maximum(value, jnp.ones_like(value)), valid
+
+
+def largest_size() -> float:
+    """Sample sizes stay below this: 2³¹ in 32-bit mode, 2⁵³ under `jax.enable_x64`."""
+    return 2.0**53 if jax.config.jax_enable_x64 else 2.0**31
+
+
+def evaluate(alpha: Schedule, n: Schedule, generations: int) -> tuple[Float[Array, " T+1"], Float[Array, " T+1"]]:
+    """(α_t, n_t) for t = 0..generations, rounded and with α_0 = 1, as the loop uses them.
+
+    Concrete schedules are checked (`ValueError`); where a traced schedule is out of range both arrays hold NaN at
+    that generation.
+    """
+    check(alpha, n, generations)
+    times = jnp.arange(generations + 1)
+    alpha_t, alpha_valid = jax.vmap(lambda t: mixture_weight(alpha, t))(times)
+    n_t, n_valid = jax.vmap(lambda t: sample_size(n, t))(times)
+    valid = alpha_valid & n_valid
+    return jnp.where(valid, alpha_t, jnp.nan), jnp.where(valid, _real(n_t), jnp.nan)
+
+
+def valid(alpha: Schedule, n: Schedule, generations: int) -> Bool[Array, ""]:
+    """Whether α_t and n_t are in range at every generation 0..T: the flag of a lineage under a trace."""
+    times = jnp.arange(generations + 1)
+    _, alpha_valid = jax.vmap(lambda t: mixture_weight(alpha, t))(times)
+    _, n_valid = jax.vmap(lambda t: sample_size(n, t))(times)
+    return jnp.all(alpha_valid & n_valid)
+
+
+def check(alpha: Schedule, n: Schedule, generations: int) -> None:
+    """Raises `ValueError` where a concrete schedule leaves its range at some generation 0..T; traced ones pass."""
+    if isinstance(generations, bool) or not isinstance(generations, int | np.integer) or generations < 1:
+        raise ValueError(f"generations: got {generations!r}, expected a whole number of at least 1")
+    times = jnp.arange(generations + 1)
+    for name, schedule, rule, expected in (
+        ("alpha", alpha, mixture_weight, "a mixture weight in [0, 1]"),
+        ("n", n, sample_size, f"a finite sample size from 1 to {largest_size() - 1:.0f}"),
+    ):
+        if not callable(schedule):
+            raise ValueError(f"{name}: got {schedule!r}, expected a callable t -> value; try jc.Constant({schedule!r})")
+        inside = jax.vmap(lambda t, schedule=schedule, rule=rule: rule(schedule, t)[1])(times)
+        if isinstance(inside, jax.core.Tracer) or bool(inside.all()):
+            continue
+        t = int(np.argmin(np.asarray(inside)))
+        raise ValueError(f"{name}: got {schedule(jnp.asarray(t))} at generation {t}, expected {expected}; {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    if name == "alpha":
+        return "try PowerLaw(..., cap=1) for a scale above 1"
+    return "try a larger schedule, or jax.enable_x64(True) for sizes above 2147483647"
+
+
+def _real(x: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
+    return jnp.asarray(x, float)
