@@ -1,0 +1,50 @@
+"""jaxcollapse: recursive training on contaminated data, simulated exactly and thousands of lineages at a time.
+
+Nothing is imported until it is used: `import jaxcollapse` does not import JAX.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "theory")
+_HOME = {
+    "Accumulate": "_regime",
+    "Anchor": "_regime",
+    "Batch": "_regime",
+    "Categorical": "families.tabular",
+    "Constant": "_schedule",
+    "Counts": "_data",
+    "Exponential": "_schedule",
+    "Lineage": "_loop",
+    "Loop": "_loop",
+    "Piecewise": "_schedule",
+    "PowerLaw": "_schedule",
+    "RealOnly": "_regime",
+    "Replace": "_regime",
+    "Subsample": "_regime",
+    "Tabular": "families.tabular",
+    "dirichlet": "_target",
+    "ensemble": "_loop",
+    "from_counts": "_target",
+    "from_text": "corpora",
+    "open": "_store",
+    "simulate": "_loop",
+    "sweep": "_sweep",
+    "uniform": "_target",
+    "zipf": "_target",
+}
+
+__all__ = [*sorted(_HOME), *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f"jaxcollapse.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"jaxcollapse.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'jaxcollapse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

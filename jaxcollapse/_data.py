@@ -1,0 +1,67 @@
+"""Data: what a learner sees of a sample, as an element of a cone.
+
+What a learner needs from a sample is a linear functional of its empirical measure, so data can be added and scaled:
+
+    D' = ρ · D + R + S          memory ρ·D, real draws R, synthetic draws S
+
+`Counts` serve tabular models. Families with moments or weighted atoms add their own `AbstractData` beside them.
+"""
+
+import abc
+from typing import Self
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Num, PRNGKeyArray, Real
+
+from jaxcollapse.sampling import hypergeometric, multinomial
+
+
+class AbstractData(eqx.Module):
+    """An element of a cone, linear in the empirical measure of a sample."""
+
+    total: eqx.AbstractVar[Real[Array, ""]]
+
+    @abc.abstractmethod
+    def __add__(self, other: Self) -> Self:
+        """Both samples together."""
+
+    @abc.abstractmethod
+    def __rmul__(self, a: Real[Array, ""] | float) -> Self:
+        """The sample with a times its weight."""
+
+    @abc.abstractmethod
+    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> Self:
+        """n draws from this sample; the class states whether with or without replacement."""
+
+
+class Counts(AbstractData):
+    """How often each of the categories `*k` was drawn.
+
+    Whole numbers as drawn (int32; int64 under x64), exact: a category that was never drawn stays at 0. A sum of
+    whole numbers is whole; `a * counts` casts to floats, and from then on the pool is a float pool. Negative counts
+    mark a draw with arguments out of range and stay marked in every sum.
+    """
+
+    counts: Num[Array, "*k"]
+
+    @property
+    def total(self) -> Num[Array, ""]:
+        return self.counts.sum()
+
+    def __add__(self, other: Self) -> Self:
+        a, b = self.counts, other.counts
+        if a.dtype != b.dtype:
+            a, b = a.astype(float), b.astype(float)
+        marked = jnp.any(a < 0) | jnp.any(b < 0)
+        return type(self)(jnp.where(marked, -jnp.ones_like(a), a + b))
+
+    def __rmul__(self, a: Real[Array, ""] | float) -> Self:
+        return type(self)(jnp.asarray(a, float) * self.counts.astype(float))
+
+    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> Self:
+        """min(n, total) draws without replacement from whole counts; n with replacement from a float pool."""
+        if jnp.issubdtype(self.counts.dtype, jnp.floating):
+            return type(self)(multinomial(key, n, self.counts.ravel()).reshape(self.counts.shape))
+        n = jnp.minimum(n.astype(self.counts.dtype), self.total)
+        return type(self)(hypergeometric(key, self.counts.ravel(), n).reshape(self.counts.shape))

@@ -1,0 +1,1 @@
+"""Families: one file holds one family's model and its learner."""

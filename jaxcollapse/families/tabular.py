@@ -1,0 +1,184 @@
+"""The tabular next-token model: a table p(v | c) of C contexts × V tokens; C = 1 is the unigram.
+
+    Fit(N) :  p(v | c) = (N_cv + β) / (N_c + V β)          maximum likelihood for β = 0
+
+A context that was not visited (N_c = 0) keeps its previous row; at generation 0 it holds one draw from p*(· | c), so
+that E p_t = p* at every t. Contexts are drawn in one of two ways:
+
+    independently   n_c ~ Multinomial(n, π), the same fixed π for the truth and the model: contexts do not couple, and
+                    the exact per-context theory holds (`theory.context_risk`)
+    as documents    M = n/ℓ documents of ℓ tokens start from π and run the model's own Markov chain in lockstep,
+                    N_{i+1}(v) = Σ_c Multinomial(N_i(c), p(· | c))_v: the contexts couple, as in a language model
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+
+from jaxcollapse import metrics
+from jaxcollapse._data import Counts
+from jaxcollapse._learner import AbstractLearner, real_draws, two_draws
+from jaxcollapse._model import AbstractModel
+from jaxcollapse.sampling import binomial, multinomial
+
+
+class Categorical(AbstractModel):
+    """A table of next-token probabilities.
+
+    probs      `v`, or `c v` with one row per context; every row adds up to 1
+    contexts   π, the law of the contexts, `c`; uniform by default; for `c v` tables only
+
+    Errors: `ValueError` for a negative, NaN or infinite entry, a row that does not add up to 1 (10⁻³), a wrong shape.
+    """
+
+    probs: Float[Array, "*c v"]
+    contexts: Float[Array, " c"] | None
+
+    def __init__(self, probs: Num[Array, "*c v"], contexts: Num[Array, " c"] | None = None):
+        _check_laws("probs", probs, (1, 2))
+        self.probs = jnp.asarray(probs, float)
+        if self.probs.ndim == 2 and contexts is None:
+            contexts = jnp.full(self.probs.shape[0], 1 / self.probs.shape[0])
+        if contexts is not None:
+            _check_laws("contexts", contexts, (1,))
+            if jnp.shape(contexts) != self.probs.shape[:-1]:
+                raise ValueError(
+                    f"contexts: got shape {jnp.shape(contexts)} for probs of shape {self.probs.shape}, expected one "
+                    "probability for each row of a c × v table; leave contexts out for a unigram"
+                )
+            contexts = jnp.asarray(contexts, float)
+        self.contexts = contexts
+
+    def log_prob(self, x: Int[Array, "*b"] | Int[Array, "*b 2"]) -> Float[Array, "*b"]:
+        """log p in nats of token ids, or of (context, token) pairs along the last axis for a `c v` table; −inf where p = 0."""
+        rows = self.probs[x] if self.contexts is None else self.probs[x[..., 0], x[..., 1]]
+        return jnp.log(rows)
+
+    def counts(self, n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, "*c v"]:
+        """n tokens with contexts drawn independently from π; exact, whatever n, at a cost that does not depend on it."""
+        if self.contexts is None:
+            return multinomial(key, n, self.probs)
+        k_contexts, k_tokens = jr.split(key)
+        return multinomial(k_tokens, multinomial(k_contexts, n, self.contexts), self.probs)
+
+    def summary(self, target: "Categorical") -> dict[str, Array]:
+        """Per context: squared error and total variation against the target, diversity, tokens alive, missing mass."""
+        p, q = self.probs, target.probs
+        return {
+            "squared_error": metrics.squared_error(p, q),
+            "total_variation": metrics.total_variation(p, q),
+            "diversity": metrics.diversity(p),
+            "surviving": metrics.surviving(p),
+            "missing_mass": metrics.missing_mass(p, q),
+        }
+
+
+class Tabular(AbstractLearner):
+    """Learns a table of next-token probabilities from counts.
+
+    smoothing         β ≥ 0 added to every count of a visited context; 0 is maximum likelihood
+    document_length   None: contexts are drawn independently from π. ℓ: the model's own Markov chain, in documents of
+                      ℓ tokens; the table must be square, n is rounded to whole documents (at least one), and the
+                      mixture weight α is that of a document, not of a token.
+    """
+
+    smoothing: Float[Array, ""] | float = 0.0
+    document_length: int | None = eqx.field(default=None, static=True)
+
+    def __check_init__(self):
+        beta = self.smoothing
+        if not isinstance(beta, jax.core.Tracer) and not np.all(np.isfinite(beta) & (np.asarray(beta) >= 0)):
+            raise ValueError(f"smoothing: got {beta}, expected a finite number of at least 0; try Tabular(smoothing=0.5)")
+        if self.document_length is not None and self.document_length < 1:
+            raise ValueError(f"document_length: got {self.document_length}, expected at least 1; try Tabular(document_length=64)")
+
+    def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
+        """One real draw in every row: what a context holds that generation 0 does not visit."""
+        one = jnp.ones(target.probs.shape[:-1], int)
+        return eqx.tree_at(lambda m: m.probs, target, multinomial(key, one, target.probs).astype(float))
+
+    def observe(self, model: Categorical, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
+        """n tokens drawn from a model, in whole documents where it writes documents."""
+        if self.document_length is None:
+            return Counts(model.counts(n, key=key))
+        return self._write(model, self._documents(n), key)
+
+    def pool(self, target, source, alpha, n, split, *, key):
+        """n draws from α·target + (1 − α)·source with their provenance.
+
+        With a random split the mixture is itself a table: the pooled counts are drawn once and thinned,
+        R_v ~ Binomial(D_v, α p*_v / mix_v), which is exact and compiled away where nobody reads it.
+        """
+        if self.document_length is not None:
+            return self._pool_documents(target, source, alpha, n, split, key)
+        if split != "random":
+            return two_draws(self, target, source, alpha, n, split, key=key)
+        k_pool, k_thin = jr.split(key)
+        real_part = alpha * target.probs
+        mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * source.probs)
+        pooled = mixture.counts(n, key=k_pool)
+        share = real_part / jnp.where(mixture.probs > 0, mixture.probs, 1.0)
+        real = binomial(k_thin, pooled, share)
+        return Counts(pooled), Counts(real), Counts(jnp.where(pooled < 0, pooled, pooled - real))
+
+    def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
+        """(N + β) / (N_c + V β) in every visited context; the previous row in the others; NaN where counts are marked."""
+        rows = data.counts.sum(-1, keepdims=True).astype(float)
+        beta = jnp.asarray(self.smoothing, float)
+        visited = jnp.where(rows > 0, rows, 1.0) + data.counts.shape[-1] * beta
+        fitted = jnp.where(rows > 0, (data.counts.astype(float) + beta) / visited, model.probs)
+        return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows < 0, jnp.nan, fitted))
+
+    def _documents(self, n: Int[Array, ""]) -> Int[Array, ""]:
+        """round(n / ℓ) documents, at least one for n ≥ 1; n ≤ 0 stays as it is."""
+        whole = jnp.maximum((n + self.document_length // 2) // self.document_length, 1)
+        return jnp.where(n > 0, whole, n)
+
+    def _pool_documents(self, target, source, alpha, n, split, key):
+        k_split, k_real, k_synthetic = jr.split(key, 3)
+        documents = self._documents(n)
+        n_real = real_draws(split, alpha, documents, key=k_split)
+        real = self._write(target, n_real, k_real)
+        synthetic = self._write(source, documents - n_real, k_synthetic)
+        return real + synthetic, real, synthetic
+
+    def _write(self, model: Categorical, documents: Int[Array, ""], key: PRNGKeyArray) -> Counts:
+        """Token counts `c v` of that many documents, advanced in lockstep."""
+        k_start, k_tokens = jr.split(key)
+        _check_square(model)
+
+        def token(carry, i):
+            at, counts = carry
+            drawn = multinomial(jr.fold_in(k_tokens, i), at, model.probs)
+            return (drawn.sum(0), counts + drawn), None
+
+        start = multinomial(k_start, documents, model.contexts)
+        carry = (start, jnp.zeros(model.probs.shape, start.dtype))
+        (_, counts), _ = jax.lax.scan(token, carry, jnp.arange(self.document_length))
+        return Counts(jnp.where(documents < 0, -1, counts))
+
+
+def _check_square(model: Categorical) -> None:
+    if model.probs.ndim != 2 or model.probs.shape[0] != model.probs.shape[1]:
+        raise ValueError(
+            f"probs: got shape {model.probs.shape}, expected a square table, since in a document each token is the "
+            "next one's context; try order=2, or Tabular() for independent contexts"
+        )
+
+
+def _check_laws(name: str, probs: Num[Array, "..."], dimensions: tuple[int, ...]) -> None:
+    if jnp.ndim(probs) not in dimensions or jnp.size(probs) == 0:
+        expected = "a table of shape (v,) or (c, v)" if 2 in dimensions else "one probability for each context"
+        raise ValueError(f"{name}: got shape {jnp.shape(probs)}, expected {expected}")
+    if isinstance(probs, jax.core.Tracer):
+        return
+    rows = np.asarray(probs, float)
+    if not np.isfinite(rows).all() or (rows < 0).any():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows) | (rows < 0))[0])
+        raise ValueError(f"{name}: got {rows[where]} at {where}, expected finite probabilities of at least 0")
+    if (abs(rows.sum(-1) - 1) > 1e-3).any():
+        worst = np.ravel(rows.sum(-1))[np.argmax(abs(np.ravel(rows.sum(-1)) - 1))]
+        raise ValueError(f"{name}: got a row that adds up to {worst:.6g}, expected 1; try jc.from_counts for unnormalised weights")
