@@ -8,7 +8,6 @@ What a learner needs from a sample is a linear functional of its empirical measu
 """
 
 import abc
-from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,18 +19,21 @@ from jaxcollapse.sampling import hypergeometric, multinomial
 class AbstractData(eqx.Module):
     """An element of a cone, linear in the empirical measure of a sample."""
 
-    total: eqx.AbstractVar[Real[Array, ""]]
+    @property
+    @abc.abstractmethod
+    def total(self) -> Real[Array, ""]:
+        """Effective sample size."""
 
     @abc.abstractmethod
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "AbstractData") -> "AbstractData":
         """Both samples together."""
 
     @abc.abstractmethod
-    def __rmul__(self, a: Real[Array, ""] | float) -> Self:
+    def __rmul__(self, a: Real[Array, ""] | float) -> "AbstractData":
         """The sample with a times its weight."""
 
     @abc.abstractmethod
-    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> Self:
+    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> "AbstractData":
         """n draws from this sample; the class states whether with or without replacement."""
 
 
@@ -49,19 +51,19 @@ class Counts(AbstractData):
     def total(self) -> Num[Array, ""]:
         return self.counts.sum()
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Counts") -> "Counts":
         a, b = self.counts, other.counts
         if a.dtype != b.dtype:
             a, b = a.astype(float), b.astype(float)
         marked = jnp.any(a < 0) | jnp.any(b < 0)
-        return type(self)(jnp.where(marked, -jnp.ones_like(a), a + b))
+        return Counts(jnp.where(marked, -jnp.ones_like(a), a + b))
 
-    def __rmul__(self, a: Real[Array, ""] | float) -> Self:
-        return type(self)(jnp.asarray(a, float) * self.counts.astype(float))
+    def __rmul__(self, a: Real[Array, ""] | float) -> "Counts":
+        return Counts(jnp.asarray(a, float) * self.counts.astype(float))
 
-    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> Self:
+    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> "Counts":
         """min(n, total) draws without replacement from whole counts; n with replacement from a float pool."""
         if jnp.issubdtype(self.counts.dtype, jnp.floating):
-            return type(self)(multinomial(key, n, self.counts.ravel()).reshape(self.counts.shape))
+            return Counts(multinomial(key, n, self.counts.ravel()).reshape(self.counts.shape))
         n = jnp.minimum(n.astype(self.counts.dtype), self.total)
-        return type(self)(hypergeometric(key, self.counts.ravel(), n).reshape(self.counts.shape))
+        return Counts(hypergeometric(key, self.counts.ravel(), n).reshape(self.counts.shape))

@@ -10,6 +10,7 @@ The number of real draws n^R among n, with mixture weight α, is one of three di
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def real_draws(split: str, alpha: Float[Array, ""], n: Int[Array, ""], *, key: P
     return jnp.minimum(rounded.astype(n.dtype), n)
 
 
-def two_draws(learner, target, source, alpha, n, split, *, key) -> tuple[AbstractData, AbstractData, AbstractData]:
+def two_draws(learner, target, source, alpha, n, split, *, key) -> tuple[Any, Any, Any]:
     """`AbstractLearner.pool` for any family: the number of real draws first, then both parts."""
     k_split, k_real, k_synthetic = jr.split(key, 3)
     n_real = real_draws(split, alpha, n, key=k_split)

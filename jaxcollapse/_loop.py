@@ -13,14 +13,14 @@ lineage can so be replayed alone, and draws do not depend on the width of a batc
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxcollapse import _schedule
 from jaxcollapse._learner import SPLITS, AbstractLearner
@@ -153,7 +153,9 @@ def _simulate(loop: Loop, generations: int, key: PRNGKeyArray, record: Record | 
 
 
 @eqx.filter_jit
-def _ensemble(loop: Loop, generations: int, keys: PRNGKeyArray, record: Record | None) -> tuple[Lineage, PyTree]:
+def _ensemble(
+    loop: Loop, generations: int, keys: Shaped[Array, "L ..."], record: Record | None
+) -> tuple[Lineage, PyTree]:
     return eqx.filter_vmap(lambda key: _simulate(loop, generations, key, record))(keys)
 
 
@@ -171,7 +173,7 @@ def _check(loop: Loop, generations: int) -> None:
     _schedule.check(loop.alpha, loop.n, generations)
     _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
     pool = loop.regime.largest_pool(n_t)
-    if not isinstance(pool, jax.core.Tracer) and pool >= _schedule.largest_size():
+    if not isinstance(pool, Tracer) and pool >= _schedule.largest_size():
         raise ValueError(
             f"n: got a pool of {float(pool):.3g} draws in {generations} generations, expected fewer than "
             f"{_schedule.largest_size():.0f}; try Accumulate(decay=1.0), a float pool, or jax.enable_x64(True)"
@@ -183,9 +185,9 @@ def _arrays(loop: Loop) -> Loop:
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, int | float | np.ndarray | np.generic) else x, loop)
 
 
-def _shard(keys: PRNGKeyArray) -> PRNGKeyArray:
+def _shard(keys: Shaped[Array, "L ..."]) -> Shaped[Array, "L ..."]:
     devices = jax.devices()
-    if isinstance(keys, jax.core.Tracer) or len(devices) == 1 or keys.shape[0] % len(devices):
+    if isinstance(keys, Tracer) or len(devices) == 1 or keys.shape[0] % len(devices):
         return keys
     mesh = jax.make_mesh((len(devices),), ("lineage",), axis_types=(jax.sharding.AxisType.Auto,))
     return jax.device_put(keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lineage")))

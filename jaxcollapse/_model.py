@@ -1,7 +1,7 @@
 """Models: a distribution, the truth p* and every generation's p_t alike. Their leaves are their parameters."""
 
 import abc
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
@@ -15,5 +15,5 @@ class AbstractModel(eqx.Module):
         """Log-probability (nats) of each element of x."""
 
     @abc.abstractmethod
-    def summary(self, target: Self) -> dict[str, Float[Array, "..."] | Int[Array, "..."]]:
+    def summary(self, target: "AbstractModel") -> dict[str, Float[Array, "..."] | Int[Array, "..."]]:
         """The few numbers that are recorded of a generation unless the user asks for others."""

@@ -18,6 +18,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxcollapse._data import AbstractData
@@ -52,7 +54,7 @@ class AbstractRegime(eqx.Module):
         """The memory after this batch, and the data that the learner is shown."""
 
     @abc.abstractmethod
-    def largest_pool(self, n_t: Float[Array, " T+1"]) -> Float[Array, ""]:
+    def largest_pool(self, n_t: Float[Array, " times"]) -> Float[Array, ""]:
         """The largest whole number of draws that is ever held, which must not overflow an integer."""
 
 
@@ -161,6 +163,6 @@ class RealOnly(AbstractRegime):
 
 
 def _check_fraction(name, value, example):
-    if value is None or isinstance(value, jax.core.Tracer) or bool(jnp.all((jnp.asarray(value) >= 0) & (jnp.asarray(value) <= 1))):
+    if value is None or isinstance(value, Tracer) or np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
         return
     raise ValueError(f"{name}: got {value}, expected a number in [0, 1]; try {example}")

@@ -16,9 +16,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, Shaped
 
-Schedule = Callable[[Int[Array, ""]], Num[ArrayLike, ""]]
+Schedule = Callable[[Array], ArrayLike]
 
 
 class Constant(eqx.Module):
@@ -27,7 +28,7 @@ class Constant(eqx.Module):
     value: Num[ArrayLike, ""]
 
     def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:
-        return jnp.broadcast_to(jnp.asarray(self.value), jnp.shape(t))
+        return jnp.broadcast_to(_number(self.value), jnp.shape(t))
 
 
 class PowerLaw(eqx.Module):
@@ -73,7 +74,7 @@ class Piecewise(eqx.Module):
             )
 
     def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:
-        values = [jnp.asarray(piece(t), float) for piece in self.pieces]
+        values = [_real(piece(jnp.asarray(t))) for piece in self.pieces]
         reached = [_real(t) >= _real(boundary) for boundary in self.boundaries]
         return jnp.select(reached[::-1], values[:0:-1], values[0])
 
@@ -90,7 +91,7 @@ def sample_size(n: Schedule, t: Int[ArrayLike, ""]) -> tuple[Num[Array, ""], Boo
     A sample size is finite, positive and below 2³¹ (2⁵³ under x64), and starts at n(0) ≥ 1; one that decays stays
     at one draw. Whole-number schedules stay whole, others are rounded as floats: the caller casts what is valid.
     """
-    value = jnp.asarray(n(jnp.asarray(t)))
+    value = _number(n(jnp.asarray(t)))
     real = _real(value)
     start = jnp.asarray(t) == 0
     valid = jnp.isfinite(real) & (real < largest_size()) & (real > 0) & ((real >= 1) | ~start)
@@ -101,10 +102,10 @@ def sample_size(n: Schedule, t: Int[ArrayLike, ""]) -> tuple[Num[Array, ""], Boo
 
 def largest_size() -> float:
     """Sample sizes stay below this: 2³¹ in 32-bit mode, 2⁵³ under `jax.enable_x64`."""
-    return 2.0**53 if jax.config.jax_enable_x64 else 2.0**31
+    return 2.0**53 if jnp.result_type(float) == np.float64 else 2.0**31
 
 
-def evaluate(alpha: Schedule, n: Schedule, generations: int) -> tuple[Float[Array, " T+1"], Float[Array, " T+1"]]:
+def evaluate(alpha: Schedule, n: Schedule, generations: int) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
     """(α_t, n_t) for t = 0..generations, rounded and with α_0 = 1, as the loop uses them.
 
     Concrete schedules are checked (`ValueError`); where a traced schedule is out of range both arrays hold NaN at
@@ -138,16 +139,24 @@ def check(alpha: Schedule, n: Schedule, generations: int) -> None:
         if not callable(schedule):
             raise ValueError(f"{name}: got {schedule!r}, expected a callable t -> value; try jc.Constant({schedule!r})")
         inside = jax.vmap(lambda t, schedule=schedule, rule=rule: rule(schedule, t)[1])(times)
-        if isinstance(inside, jax.core.Tracer) or bool(inside.all()):
+        if isinstance(inside, Tracer) or bool(inside.all()):
             continue
         t = int(np.argmin(np.asarray(inside)))
-        raise ValueError(f"{name}: got {schedule(jnp.asarray(t))} at generation {t}, expected {expected}; {_advice(name)}")
+        got = np.asarray(_number(schedule(jnp.asarray(t))))
+        raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; {_advice(name)}")
 
 
 def _advice(name: str) -> str:
     if name == "alpha":
         return "try PowerLaw(..., cap=1) for a scale above 1"
     return "try a larger schedule, or jax.enable_x64(True) for sizes above 2147483647"
+
+
+def _number(x: Shaped[ArrayLike, "*t"]) -> Shaped[Array, "*t"]:
+    try:
+        return jnp.asarray(x)
+    except OverflowError:  # a Python integer too large for 32 bits, which the range check then names
+        return jnp.asarray(x, float)
 
 
 def _real(x: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse import metrics
 from jaxcollapse._data import Counts
@@ -37,7 +38,7 @@ class Categorical(AbstractModel):
     probs: Float[Array, "*c v"]
     contexts: Float[Array, " c"] | None
 
-    def __init__(self, probs: Num[Array, "*c v"], contexts: Num[Array, " c"] | None = None):
+    def __init__(self, probs: Num[ArrayLike, "..."], contexts: Num[ArrayLike, "..."] | None = None):
         _check_laws("probs", probs, (1, 2))
         self.probs = jnp.asarray(probs, float)
         if self.probs.ndim == 2 and contexts is None:
@@ -52,13 +53,13 @@ class Categorical(AbstractModel):
             contexts = jnp.asarray(contexts, float)
         self.contexts = contexts
 
-    def log_prob(self, x: Int[Array, "*b"] | Int[Array, "*b 2"]) -> Float[Array, "*b"]:
-        """log p in nats of token ids, or of (context, token) pairs along the last axis for a `c v` table; −inf where p = 0."""
+    def log_prob(self, x: Int[Array, "..."]) -> Float[Array, "..."]:
+        """log p in nats of token ids, or of (context, token) pairs on the last axis for a `c v` table."""
         rows = self.probs[x] if self.contexts is None else self.probs[x[..., 0], x[..., 1]]
         return jnp.log(rows)
 
     def counts(self, n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, "*c v"]:
-        """n tokens with contexts drawn independently from π; exact, whatever n, at a cost that does not depend on it."""
+        """n tokens with contexts drawn independently from π; exact, at a cost that does not depend on n."""
         if self.contexts is None:
             return multinomial(key, n, self.probs)
         k_contexts, k_tokens = jr.split(key)
@@ -90,10 +91,10 @@ class Tabular(AbstractLearner):
 
     def __check_init__(self):
         beta = self.smoothing
-        if not isinstance(beta, jax.core.Tracer) and not np.all(np.isfinite(beta) & (np.asarray(beta) >= 0)):
-            raise ValueError(f"smoothing: got {beta}, expected a finite number of at least 0; try Tabular(smoothing=0.5)")
+        if not isinstance(beta, Tracer) and not np.all(np.isfinite(beta) & (np.asarray(beta) >= 0)):
+            raise ValueError(f"smoothing: got {beta}, expected a finite number of at least 0; try smoothing=0.5")
         if self.document_length is not None and self.document_length < 1:
-            raise ValueError(f"document_length: got {self.document_length}, expected at least 1; try Tabular(document_length=64)")
+            raise ValueError(f"document_length: got {self.document_length}, expected at least 1; try 64, or None")
 
     def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         """One real draw in every row: what a context holds that generation 0 does not visit."""
@@ -104,76 +105,82 @@ class Tabular(AbstractLearner):
         """n tokens drawn from a model, in whole documents where it writes documents."""
         if self.document_length is None:
             return Counts(model.counts(n, key=key))
-        return self._write(model, self._documents(n), key)
+        return _write(model, _documents(n, self.document_length), self.document_length, key)
 
-    def pool(self, target, source, alpha, n, split, *, key):
+    def pool(
+        self,
+        target: Categorical,
+        source: Categorical,
+        alpha: Float[Array, ""],
+        n: Int[Array, ""],
+        split: str,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Counts, Counts, Counts]:
         """n draws from α·target + (1 − α)·source with their provenance.
 
         With a random split the mixture is itself a table: the pooled counts are drawn once and thinned,
         R_v ~ Binomial(D_v, α p*_v / mix_v), which is exact and compiled away where nobody reads it.
         """
         if self.document_length is not None:
-            return self._pool_documents(target, source, alpha, n, split, key)
+            return _pool_documents(target, source, alpha, n, self.document_length, split, key)
         if split != "random":
             return two_draws(self, target, source, alpha, n, split, key=key)
         k_pool, k_thin = jr.split(key)
         real_part = alpha * target.probs
         mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * source.probs)
         pooled = mixture.counts(n, key=k_pool)
-        share = real_part / jnp.where(mixture.probs > 0, mixture.probs, 1.0)
+        share = real_part / jnp.maximum(mixture.probs, jnp.finfo(mixture.probs.dtype).tiny)
         real = binomial(k_thin, pooled, share)
         return Counts(pooled), Counts(real), Counts(jnp.where(pooled < 0, pooled, pooled - real))
 
     def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
-        """(N + β) / (N_c + V β) in every visited context; the previous row in the others; NaN where counts are marked."""
+        """(N + β) / (N_c + V β) in visited contexts, the previous row in the others, NaN where counts are marked."""
         rows = data.counts.sum(-1, keepdims=True).astype(float)
         beta = jnp.asarray(self.smoothing, float)
         visited = jnp.where(rows > 0, rows, 1.0) + data.counts.shape[-1] * beta
         fitted = jnp.where(rows > 0, (data.counts.astype(float) + beta) / visited, model.probs)
         return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows < 0, jnp.nan, fitted))
 
-    def _documents(self, n: Int[Array, ""]) -> Int[Array, ""]:
-        """round(n / ℓ) documents, at least one for n ≥ 1; n ≤ 0 stays as it is."""
-        whole = jnp.maximum((n + self.document_length // 2) // self.document_length, 1)
-        return jnp.where(n > 0, whole, n)
 
-    def _pool_documents(self, target, source, alpha, n, split, key):
-        k_split, k_real, k_synthetic = jr.split(key, 3)
-        documents = self._documents(n)
-        n_real = real_draws(split, alpha, documents, key=k_split)
-        real = self._write(target, n_real, k_real)
-        synthetic = self._write(source, documents - n_real, k_synthetic)
-        return real + synthetic, real, synthetic
-
-    def _write(self, model: Categorical, documents: Int[Array, ""], key: PRNGKeyArray) -> Counts:
-        """Token counts `c v` of that many documents, advanced in lockstep."""
-        k_start, k_tokens = jr.split(key)
-        _check_square(model)
-
-        def token(carry, i):
-            at, counts = carry
-            drawn = multinomial(jr.fold_in(k_tokens, i), at, model.probs)
-            return (drawn.sum(0), counts + drawn), None
-
-        start = multinomial(k_start, documents, model.contexts)
-        carry = (start, jnp.zeros(model.probs.shape, start.dtype))
-        (_, counts), _ = jax.lax.scan(token, carry, jnp.arange(self.document_length))
-        return Counts(jnp.where(documents < 0, -1, counts))
+def _documents(n: Int[Array, ""], length: int) -> Int[Array, ""]:
+    """round(n / ℓ) documents, at least one for n ≥ 1; n ≤ 0 stays as it is."""
+    return jnp.where(n > 0, jnp.maximum((n + length // 2) // length, 1), n)
 
 
-def _check_square(model: Categorical) -> None:
-    if model.probs.ndim != 2 or model.probs.shape[0] != model.probs.shape[1]:
+def _pool_documents(target, source, alpha, n, length, split, key) -> tuple[Counts, Counts, Counts]:
+    k_split, k_real, k_synthetic = jr.split(key, 3)
+    documents = _documents(n, length)
+    n_real = real_draws(split, alpha, documents, key=k_split)
+    real = _write(target, n_real, length, k_real)
+    synthetic = _write(source, documents - n_real, length, k_synthetic)
+    return real + synthetic, real, synthetic
+
+
+def _write(model: Categorical, documents: Int[Array, ""], length: int, key: PRNGKeyArray) -> Counts:
+    """Token counts `c v` of that many documents of that length, advanced in lockstep."""
+    k_start, k_tokens = jr.split(key)
+    if model.contexts is None or model.probs.shape[0] != model.probs.shape[1]:
         raise ValueError(
             f"probs: got shape {model.probs.shape}, expected a square table, since in a document each token is the "
             "next one's context; try order=2, or Tabular() for independent contexts"
         )
 
+    def token(carry, i):
+        at, counts = carry
+        drawn = multinomial(jr.fold_in(k_tokens, i), at, model.probs)
+        return (drawn.sum(0), counts + drawn), None
 
-def _check_laws(name: str, probs: Num[Array, "..."], dimensions: tuple[int, ...]) -> None:
+    start = multinomial(k_start, documents, model.contexts)
+    (_, counts), _ = jax.lax.scan(token, (start, jnp.zeros(model.probs.shape, start.dtype)), jnp.arange(length))
+    return Counts(jnp.where(documents < 0, -1, counts))
+
+
+def _check_laws(name: str, probs: Num[ArrayLike, "..."], dimensions: tuple[int, ...]) -> None:
     if jnp.ndim(probs) not in dimensions or jnp.size(probs) == 0:
         expected = "a table of shape (v,) or (c, v)" if 2 in dimensions else "one probability for each context"
         raise ValueError(f"{name}: got shape {jnp.shape(probs)}, expected {expected}")
-    if isinstance(probs, jax.core.Tracer):
+    if isinstance(probs, Tracer):
         return
     rows = np.asarray(probs, float)
     if not np.isfinite(rows).all() or (rows < 0).any():
@@ -181,4 +188,4 @@ def _check_laws(name: str, probs: Num[Array, "..."], dimensions: tuple[int, ...]
         raise ValueError(f"{name}: got {rows[where]} at {where}, expected finite probabilities of at least 0")
     if (abs(rows.sum(-1) - 1) > 1e-3).any():
         worst = np.ravel(rows.sum(-1))[np.argmax(abs(np.ravel(rows.sum(-1)) - 1))]
-        raise ValueError(f"{name}: got a row that adds up to {worst:.6g}, expected 1; try jc.from_counts for unnormalised weights")
+        raise ValueError(f"{name}: got a row that adds up to {worst:.6g}, expected 1; try jc.from_counts(weights)")
