@@ -143,7 +143,7 @@ def test_slope_intervals_cover_however_correlated_the_generations(memory):
         assert abs(covers(found.risk, -0.4) - 0.95) < 4 * binomial_error(0.95, 400)
 
 
-@pytest.mark.parametrize(("decay", "growth"), [(1.25, 0.0), (0.5, 0.5), (0.5, 1.0)])
+@pytest.mark.parametrize(("decay", "growth"), [(0.75, 0.0), (0.5, 0.5), (0.5, 1.0)])
 def test_slope_intervals_cover_on_real_lineages(decay, growth):
     rng = np.random.default_rng(3)
     t = np.arange(1, 101)
@@ -153,9 +153,8 @@ def test_slope_intervals_cover_on_real_lineages(decay, growth):
     found = phase.exponent(risk, t, diversity=diversity)
     tolerance = 4 * binomial_error(0.95, 200)
     assert abs(covers(found.risk, exact.risk.value) - 0.95) < tolerance
-    fair = ~found.scarce
-    interval = phase.Interval(*(x[fair] for x in found.diversity))
-    assert fair.mean() > 0.5 and abs(covers(interval, exact.diversity.value) - 0.95) < tolerance
+    assert not found.scarce.any()
+    assert abs(covers(found.diversity, exact.diversity.value) - 0.95) < tolerance
 
 
 def test_scarce_diversity_is_bounded_by_the_chord_from_the_first_generation():
@@ -282,7 +281,7 @@ def test_simultaneous_band_covers_all_slices_at_its_rate():
 
 def test_the_interval_is_the_set_of_grid_points_within_1_96_standard_errors():
     rng = np.random.default_rng(10)
-    risk = beta_cells(rng, np.broadcast_to(expit(-1.5 * (AXIS - 0.9)), (50, 25)), lineages=16)
+    risk = beta_cells(rng, np.broadcast_to(expit(-4 * (AXIS - 0.9)), (50, 25)), lineages=16)
     found = phase.boundary(risk, AXIS)
     mean, se = risk.mean(-1), risk.std(-1, ddof=1) / 4
     member = np.abs(mean - 0.5) <= 1.959964 * se
