@@ -22,9 +22,7 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(
-    compute: Callable[[Block], Result], blocks: Iterable[Block], workers: int
-) -> Iterator[tuple[Block, Result]]:
+def run(compute: Callable[[Block], Result], blocks: Iterable[Block], workers: int) -> Iterator[tuple[Block, Result]]:
     """(block, compute(block)) in the order of completion, with at most two blocks a worker under way.
 
     The blocks are built in the calling thread, as they are needed. When one fails, or the user interrupts, those that

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Num, PRNGKeyArray, Shaped, UInt32
+from jaxtyping import PRNGKeyArray, Shaped, UInt32
 
 from jaxcollapse import _execute, _store
 
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
     experiment: Experiment
     key: PRNGKeyArray
-    axes: dict[str, Num[np.ndarray, " k"]]
+    axes: dict[str, Shaped[np.ndarray, " k"]]
     repeats: int
     chunk: int
     store: Path | None
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
         return dict(zip((_store.REPEAT, *self.axes), map(np.ravel, grid), strict=True))
 
 
-def plan(experiment: Experiment, axes: Mapping[str, Any], *, key, store=None, repeats=1, chunk=None) -> Plan:
+def plan(experiment, axes: Mapping[str, Any], *, key, store=None, repeats=1, chunk=None) -> Plan:
     """Every check that needs no computing; `ValueError` says what is wrong."""
     checked = {name: axis(name, values) for name, values in axes.items()}
     if not checked:
@@ -67,7 +67,7 @@ def plan(experiment: Experiment, axes: Mapping[str, Any], *, key, store=None, re
     return Plan(experiment, _typed(key), checked, repeats, width, None if store is None else Path(store), settings)
 
 
-def axis(name: str, values: Any) -> Num[np.ndarray, " k"]:
+def axis(name: str, values: Any) -> Shaped[np.ndarray, " k"]:
     """One axis as float64, int64 or bool: distinct numbers, infinity among them if need be."""
     if name in RESERVED:
         raise ValueError(f"{name}: got an axis of this name, which is reserved; try another, not {', '.join(RESERVED)}")
@@ -99,7 +99,7 @@ def point_key(key: PRNGKeyArray, words: UInt32[jax.Array, " w"], repeat: Shaped[
     return functools.reduce(jr.fold_in, [*words, repeat], key)
 
 
-def _settings(experiment: Experiment, axes: list[str]) -> dict[str, Any]:
+def _settings(experiment, axes: list[str]) -> dict[str, Any]:
     """The experiment's other keywords and their values; `ValueError` where its arguments and the axes do not match."""
     if not callable(experiment):
         raise ValueError(f"experiment: got {experiment!r}, expected a function (axis, ..., *, key) -> dict")
@@ -117,7 +117,7 @@ def _settings(experiment: Experiment, axes: list[str]) -> dict[str, Any]:
     return others
 
 
-def _check_width(name: str, array: Num[np.ndarray, " k"]) -> None:
+def _check_width(name: str, array: Shaped[np.ndarray, " k"]) -> None:
     """Values are handed over in the default types, which hold less unless x64 is on."""
     if array.dtype.kind == "b":
         return
@@ -155,5 +155,5 @@ def _count(name: str, value: Any) -> int:
     return count
 
 
-def _product(axes: Mapping[str, Num[np.ndarray, " k"]]) -> int:
+def _product(axes: Mapping[str, Shaped[np.ndarray, " k"]]) -> int:
     return int(np.prod([len(values) for values in axes.values()]))

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Bool, Shaped
 
 from jaxcollapse._store import BOOKKEEPING, Variable, is_label
 
-Values = dict[str, Num[np.ndarray, "..."]]
+Values = dict[str, Shaped[np.ndarray, "..."]]
 
 
-def label(result: Any, axes: Iterable[str]) -> tuple[dict[str, Variable], dict[str, Num[Array, "..."]]]:
+def label(result: Any, axes: Iterable[str]) -> tuple[dict[str, Variable], dict[str, Shaped[Array, "..."]]]:
     """The variables of one point and their arrays; `ValueError` for what cannot be a column of the table."""
     if not isinstance(result, Mapping) or not result or not all(isinstance(name, str) for name in result):
         raise ValueError(f"experiment: got the result {result!r}, expected a dict such as {{'risk': array}}")
@@ -27,15 +27,6 @@ def label(result: Any, axes: Iterable[str]) -> tuple[dict[str, Variable], dict[s
     return variables, {name: array for name, (_, array) in named.items()}
 
 
-def unstack(result: Values, variables: Mapping[str, Variable], size: int) -> Values:
-    """A block without its padding, and with one copy of each label."""
-    labels = {name for name in result if is_label(name, variables[name])}
-    for name in labels:
-        if not np.array_equal(result[name], np.broadcast_to(result[name][:1], result[name].shape)):
-            raise ValueError(f"{name}: got labels that differ between points; try a variable of another name")
-    return {name: value[0] if name in labels else value[:size] for name, value in result.items()}
-
-
 def valid(values: Values, variables: Mapping[str, Variable], size: int) -> Bool[np.ndarray, " P"]:
     """Whether a point's results are free of NaN."""
     floats = [v for name, v in values.items() if v.dtype.kind in "fc" and not is_label(name, variables[name])]
@@ -43,7 +34,7 @@ def valid(values: Values, variables: Mapping[str, Variable], size: int) -> Bool[
     return np.logical_and.reduce([np.ones(size, bool), *whole])
 
 
-def _variable(name: str, value: Any) -> tuple[Variable, Num[Array, "..."]]:
+def _variable(name: str, value: Any) -> tuple[Variable, Shaped[Array, "..."]]:
     dims, array, attrs = _parts(name, value)
     array = jnp.asarray(array)
     if jnp.issubdtype(array.dtype, jax.dtypes.extended):

@@ -53,13 +53,14 @@ class Table:
         noted = {**attrs, "variables": list(variables)}
         self._group = zarr.create_group(store=self._store, zarr_format=3, attributes=noted)
         self._block = block
-        self._labels = {name for name, variable in variables.items() if is_label(name, variable)}
+        self._names = {name for name, variable in variables.items() if is_label(name, variable)}
+        self._labels: dict[str, np.ndarray] = {}
         points = len(next(iter(columns.values())))
         for name, column in columns.items():
             self._create(name, Variable((POINT,), (points,), column.dtype, {}))[:] = column
         arrays = {
             name: variable
-            if name in self._labels
+            if name in self._names
             else variable._replace(dims=(POINT, *variable.dims), shape=(points, *variable.shape))
             for name, variable in variables.items()
         }
@@ -71,9 +72,19 @@ class Table:
         """Writes the block that begins at point `start`: its data, then its flags."""
         rows = slice(start, start + len(valid))
         for name, value in values.items():
-            self._arrays[name][slice(None) if name in self._labels else rows] = value
+            if name in self._names:
+                self._label(name, value)
+            else:
+                self._arrays[name][rows] = value
         self._arrays[VALID][rows] = valid
         self._arrays[DONE][rows] = np.ones(len(valid), bool)
+
+    def _label(self, name: str, value: np.ndarray) -> None:
+        """Writes labels once; those of every point are the same."""
+        if name not in self._labels:
+            self._arrays[name][:] = self._labels[name] = value[0]
+        if not np.array_equal(value, np.broadcast_to(self._labels[name], value.shape)):
+            raise ValueError(f"{name}: got labels that differ between points; try a variable of another name")
 
     def note(self, **attrs: Any) -> None:
         """Adds attributes, such as the seconds that the run took."""
@@ -141,7 +152,7 @@ def _dataset(store: Path | MemoryStore) -> xr.Dataset:
     if "axes" not in stored.attrs or DONE not in stored:
         raise ValueError(f"store: got {store}, which holds no sweep, expected one written by sweep(store=...)")
     axes = [*stored.attrs["axes"], REPEAT]
-    listed = stored.set_coords([*axes, DONE, VALID])[stored.attrs["variables"]]  # in the experiment's order
+    listed = stored.set_coords([*axes, DONE, VALID])
     return _pivot(listed if bool(listed[DONE].all()) else _blank(listed), axes)
 
 
@@ -170,7 +181,7 @@ def _pivot(listed: xr.Dataset, axes: list[str]) -> xr.Dataset:
 
     labels = {name: (name, factors[name][0], listed[name].attrs) for name in kept}
     others = {str(name): fold(coordinate) for name, coordinate in listed.coords.items() if name not in axes}
-    data = {str(name): fold(variable) for name, variable in listed.data_vars.items()}
+    data = {name: fold(listed[name]) for name in listed.attrs["variables"] if name in listed.data_vars}
     return xr.Dataset(data, coords={**labels, **others}, attrs=listed.attrs)
 
 

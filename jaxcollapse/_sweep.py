@@ -87,7 +87,7 @@ def stages(plan: Plan, **attrs: Any) -> Iterator[Stage]:
     yield Stage("run", 0, plan.blocks)
     for done, (start, result) in enumerate(_results(plan, columns, executable), start=1):
         size = min(plan.chunk, plan.points - start)
-        values = _result.unstack(result, variables, size)
+        values = {name: value[:size] for name, value in result.items()}  # without the padding
         table.write(start, values, _result.valid(values, variables, size))
         yield Stage("run", done, plan.blocks)
     clock.append(time.perf_counter())
