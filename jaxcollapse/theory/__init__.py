@@ -1,0 +1,36 @@
+"""Exact results, by subject: what the loop must agree with. Nothing here imports the loop or a family.
+
+    risk           r_t, its covariance, diversity, equilibria, thresholds, spectrum, contexts
+    moments        the exact variance of one lineage's squared error
+    drift          laws of token counts, lost tokens, fixation, additive metrics
+    accumulation   pooled, subsampled and retained data
+    phases         what happens as t → ∞, and where the boundary lies at finite t
+"""
+
+from jaxcollapse.theory._risk import (
+    covariance,
+    diversity,
+    diversity_recursion,
+    improvement_threshold,
+    lag_correlation,
+    memory_weight,
+    plateau,
+    quasi_equilibrium,
+    recursion,
+    risk,
+    spectrum,
+)
+
+__all__ = [
+    "covariance",
+    "diversity",
+    "diversity_recursion",
+    "improvement_threshold",
+    "lag_correlation",
+    "memory_weight",
+    "plateau",
+    "quasi_equilibrium",
+    "recursion",
+    "risk",
+    "spectrum",
+]
