@@ -3,44 +3,44 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 
 def largest() -> int:
     """Counts go up to 2³¹ − 1 in 32-bit mode and up to 2⁵³ under `jax.enable_x64`."""
-    return 2**53 if jax.config.jax_enable_x64 else 2**31 - 1
+    return 2**53 if jax.dtypes.canonicalize_dtype(np.int64) == np.int64 else 2**31 - 1
 
 
 def counts(name: str, n: Num[ArrayLike, "*n"]) -> tuple[Int[Array, "*n"], Bool[Array, "*n"]]:
     """n as integers of the default width, and where it is a number of draws."""
-    if isinstance(n, jax.core.Tracer):
+    if isinstance(n, Tracer):
         if jnp.issubdtype(n.dtype, jnp.floating):
+            # 2³¹ − 1 is no float32: the bound is tested below 2³¹, before a cast that would saturate.
             inside = (n >= 0) & (n < float(largest() + 1)) & (n == jnp.floor(n))
             return jnp.where(inside, n, jnp.zeros_like(n)).astype(int), inside
         whole = n.astype(int)
         inside = (whole >= 0) & (whole <= largest())
         return jnp.where(inside, whole, jnp.zeros_like(whole)), inside
     value = np.asarray(n)
-    inside = np.isfinite(value) & (value >= 0) & (value <= largest()) & (value == np.floor(value))
+    inside = np.asarray(np.isfinite(value) & (value >= 0) & (value <= largest()) & (value == np.floor(value)))
     if not inside.all():
         raise ValueError(
             f"{name}: got {value[~inside].flat[0]}, expected whole numbers from 0 to {largest()}; "
             "try rounding, or jax.enable_x64(True) for more than 2147483647 draws"
         )
-    return jnp.asarray(value.astype(np.int64 if jax.config.jax_enable_x64 else np.int32)), jnp.asarray(inside)
+    return jnp.asarray(value.astype(jax.dtypes.canonicalize_dtype(np.int64))), jnp.asarray(inside)
 
 
 def weights(name: str, p: Num[ArrayLike, "*p"], most: float) -> tuple[Float[Array, "*p"], Bool[Array, "*p"]]:
-    """p as floats of the default width, and where it is a finite number from 0 to `most`."""
-    if not isinstance(p, jax.core.Tracer):
-        value = np.asarray(p)
-        inside = np.isfinite(value) & (value >= 0) & (value <= most)
-        if not inside.all():
-            expected = "probabilities in [0, 1]" if most == 1 else "finite weights of at least 0"
-            raise ValueError(f"{name}: got {value[~inside].flat[0]}, expected {expected}; try clipping them at 0")
+    """p as floats of the default width, and where it is a number from 0 to `most`, up to a few rounding errors."""
     real = jnp.asarray(p, float)
-    inside = jnp.isfinite(real) & (real >= 0) & (real <= most)
-    return jnp.where(inside, real, jnp.zeros_like(real)), inside
+    limit = most * (1 + 8 * float(jnp.finfo(real.dtype).eps))
+    inside = jnp.isfinite(real) & (real >= 0) & (real <= limit)
+    if not isinstance(inside, Tracer) and not inside.all():
+        expected = "probabilities from 0 to 1" if most == 1 else "finite weights of at least 0"
+        raise ValueError(f"{name}: got {np.asarray(real)[~np.asarray(inside)].flat[0]}, expected {expected}")
+    return jnp.where(inside, jnp.minimum(real, most), jnp.zeros_like(real)), inside
 
 
 def broadcast(names: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

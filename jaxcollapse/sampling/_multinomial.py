@@ -1,44 +1,95 @@
-"""(X_1, …, X_v) ~ Multinomial(n, p) as a chain, X_i | X_<i ~ Binomial(n − Σ_<i X, p_i / Σ_≥i p)."""
+"""(X_1, …, X_v) ~ Multinomial(n, p) as chains of conditional binomials.
+
+    X_i | X_1, …, X_{i−1} ~ Binomial(n − Σ_{j<i} X_j,  p_i / (p_i + Σ_{j>i} p_j))
+
+Beyond 64 tokens the chain runs first over blocks of tokens, then inside all blocks at once: 2 √v steps of √v-wide
+vectors. The sums over j > i add up positive terms (never 1 − Σ), so rare tokens at the end keep their rate, tokens of
+weight 0 are never drawn, and the last token of positive weight takes exactly what is left.
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
-from jaxtyping import Array, ArrayLike, Int, Key, Num, UInt32
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Int, Num
 
-from jaxcollapse.sampling import _check
-from jaxcollapse.sampling._binomial import draw
+from jaxcollapse.sampling import _check, _words
+from jaxcollapse.sampling._binomial import Double, draw
+
+LONGEST = 64  # steps of one chain; more tokens take another level
 
 
-def multinomial(
-    key: Key[Array, ""] | UInt32[Array, "_"], n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "*p"]
-) -> Int[Array, "..."]:
-    """Counts of n independent draws from the weights on the last axis of p; they add up to n."""
-    if not jnp.ndim(p):
-        raise ValueError("p: got a scalar, expected weights on the last axis")
-    *rows, v = jnp.shape(p)
-    batch = _check.broadcast("n, p[..., 0]", jnp.shape(n), tuple(rows))
-    number, whole = _check.counts("n", n)
-    weight, inside = _check.weights("p", p, jnp.inf)
-    number, weight = jnp.broadcast_to(number, batch), jnp.broadcast_to(weight, (*batch, v))
-    some = weight.sum(-1) > 0
-    valid = jnp.broadcast_to(whole, batch) & jnp.broadcast_to(inside.all(-1), batch) & (some | (number == 0))
-    if not isinstance(valid, jax.core.Tracer) and not valid.all():
-        raise ValueError("p: got weights that are all zero, expected a positive sum where n > 0")
-    drawn = _chain(key, number, weight)
+def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "*p"]) -> Int[Array, "..."]:
+    """The counts of n independent draws from the weights on the last axis of p.
+
+    P(X = x) = n! Π_i p_i^{x_i} / x_i!,   Σ_i x_i = n
+
+    p `(*batch, v)`, n `(*batch)`, which broadcast; p need not be normalised. One int32 a token (int64 under x64);
+    a row is −1 where traced arguments are out of range. Accuracy as for `binomial`; tokens of weight 0 get exactly 0,
+    n = 0 gives zeros. Weights keep their relative rate down to 10⁻³⁷ of the largest.
+
+    Raises `ValueError` for an n that is not a whole number in range, weights that are negative, not finite or all zero
+    where n > 0, shapes that do not broadcast.
+    """
+    if not jnp.ndim(p) or not jnp.shape(p)[-1]:
+        raise ValueError(f"p: got shape {jnp.shape(p)}, expected at least one weight on the last axis")
+    batch = _check.broadcast("n, p[..., 0]", jnp.shape(n), jnp.shape(p)[:-1])
+    number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
+    weight, inside = (jnp.broadcast_to(x, (*batch, jnp.shape(p)[-1])) for x in _check.weights("p", p, math.inf))
+    total = weight.sum(-1)
+    valid = whole & inside.all(-1) & jnp.isfinite(total) & ((total > 0) | (number == 0))
+    if not isinstance(valid, Tracer) and not valid.all():
+        raise ValueError("p: got weights with a sum of zero or infinity, expected a positive finite sum where n > 0")
+    drawn = _split(_words.cipher(key), number, Double(weight, jnp.zeros_like(weight)), 0)
     return jnp.where(valid[..., None], drawn, -jnp.ones_like(drawn))
 
 
-def _chain(key, number, weight):
-    first = jnp.moveaxis(weight, -1, 0)
-    rest = jnp.cumsum(first[::-1], axis=0)[::-1]
+def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
+    """Counts over the last axis of the weights, by blocks of about equal size where it is long."""
+    v = weight.value.shape[-1]
+    if v == 1:
+        return number[..., None]
+    levels = max(1, math.ceil(math.log(v, LONGEST) - 1e-9))
+    steps = math.ceil(v ** (1 / levels) - 1e-9)
+    blocks = -(-v // steps)
+    # Token s · blocks + b is token s of block b: a move of whole rows, where b · steps + s would be a transposition.
+    padding = [(0, 0)] * number.ndim + [(0, steps * blocks - v)]
+    rows = (*number.shape, steps, blocks)
+    weight = Double(*(jnp.moveaxis(jnp.pad(w, padding).reshape(rows), -2, 0) for w in weight))
+    after, total = _sums(weight)
+    inside = number[..., None] if blocks == 1 else _split(words, number, total, level + 1)
+    drawn = jnp.moveaxis(_chain(words, inside, weight, after, level), 0, -2)
+    return drawn.reshape(*number.shape, steps * blocks)[..., :v]
 
-    def step(left, token):
-        key, w, total = token
-        share = jnp.where(w > 0, w / jnp.where(total > 0, total, jnp.ones_like(total)), jnp.zeros_like(w))
-        drawn = jnp.where(w >= total, left, draw(key, left, share))
-        drawn = jnp.where(w > 0, drawn, jnp.zeros_like(drawn))
-        return left - drawn, drawn
 
-    keys = jr.split(key, len(first))
-    _, drawn = jax.lax.scan(step, number, (keys, first, rest))
-    return jnp.moveaxis(drawn, 0, -1)
+def _sums(weight: Double) -> tuple[Double, Double]:
+    """Σ_{j>i} and Σ_j over the leading axis, in twice the precision (Knuth's two-sum)."""
+
+    def add(after: Double, w: Double):
+        total = after.value + w.value
+        partner = total - after.value
+        error = (after.value - (total - partner)) + (w.value - partner)
+        return Double(total, error + (after.error + w.error)), after
+
+    nothing = Double(jnp.zeros_like(weight.value[0]), jnp.zeros_like(weight.error[0]))
+    total, after = lax.scan(add, nothing, weight, reverse=True)
+    return after, total
+
+
+def _chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, after: Double, level: int):
+    """Deals `number` out along the leading axis of the weights."""
+    width = number.size
+    place = jnp.arange(width).reshape(number.shape)
+
+    def step(state, token):
+        # The draw leaves the loop one step later: with a second use in its own step XLA would compute it twice.
+        left, drawn = state
+        i, yes, no = token
+        left = left - drawn
+        return (left, draw(_words.uniform(words, level, place + i * width), left, yes, no)), drawn
+
+    tokens = jax.tree.map(lambda x: x[:-1], (jnp.arange(len(weight.value)), weight, after))
+    (left, last), drawn = lax.scan(step, (number, jnp.zeros_like(number)), tokens)
+    return jnp.concatenate([drawn[1:], last[None], (left - last)[None]])

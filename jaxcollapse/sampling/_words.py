@@ -1,0 +1,55 @@
+"""Random words that fuse with their consumer: Threefry-2x32 with 20 rounds, written inline.
+
+Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 2011). The block cipher is that of
+`jax.random`; a counter here starts with a word that `jax.random` never uses, so that the two cannot collide.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+
+AnyKey = Key[Array, ""] | UInt32[Array, "_"]
+Cipher = UInt32[Array, "2"]
+
+DOMAIN = 0x6A09E667
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+class Uniform(NamedTuple):
+    """One uniform variate as a tail probability in (0, ½], precise relative to itself down to 2⁻⁶⁴, and which tail."""
+
+    tail: Float[Array, "*k"]
+    upper: Bool[Array, "*k"]
+
+
+def cipher(key: AnyKey) -> Cipher:
+    """The two words of a Threefry key; a key of another kind draws two words of its own."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jr.wrap_key_data(key)
+    data = jr.key_data(key)
+    return data if str(jr.key_impl(key)) == "threefry2x32" else jr.bits(key, (2,), "uint32")
+
+
+def uniform(words: Cipher, stream: int, position: Int[Array, "*k"]) -> Uniform:
+    """The uniform of every counter (stream, position)."""
+    high, low = threefry(words, jnp.uint32(DOMAIN + stream), position.astype(jnp.uint32))
+    # By way of int32: a conversion from uint32 takes several instructions.
+    coarse, fine = (lax.shift_right_logical(w, jnp.uint32(1)).astype(jnp.int32).astype(float) for w in (high, low))
+    return Uniform((coarse + (fine + 0.5) * 2.0**-31) * 2.0**-32, (high & jnp.uint32(1)) == jnp.uint32(1))
+
+
+def threefry(words: Cipher, x: UInt32[Array, ""], y: UInt32[Array, "*k"]) -> tuple[UInt32[Array, "*k"], ...]:
+    """The two words of the block of counter (x, y)."""
+    schedule = (words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(0x1BD11BDA))
+    x, y = jnp.broadcast_to(x + schedule[0], y.shape), y + schedule[1]
+    for group in range(5):
+        for turn in ROTATIONS[group % 2]:
+            x = x + y
+            y = x ^ ((y << jnp.uint32(turn)) | lax.shift_right_logical(y, jnp.uint32(32 - turn)))
+        x = x + schedule[(group + 1) % 3]
+        y = y + (schedule[(group + 2) % 3] + jnp.uint32(group + 1))
+    return x, y
