@@ -1,0 +1,282 @@
+"""Pictures of a sweep: arrays in, axes out. The only file that imports matplotlib.
+
+    phase            log r over a grid, the simulated boundary on the exact one, the asymptotic phases named
+    trajectories     lineages as bands against t, the exact mean laid over them
+    collapse_curve   r against x = (n_T − 1) a_T (2 − a_T) / 2 on the law r = 1 / (1 + 2x)
+
+Every function draws on `ax=` (by default on axes of its own) and returns it; none changes a global setting or opens
+a window. Save with `ax.figure.savefig("map.pdf", bbox_inches="tight")`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Num, Shaped
+from scipy.ndimage import distance_transform_edt
+
+from jaxcollapse._boundary import Boundary
+
+try:
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LogNorm
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.patheffects import withStroke
+except ImportError as error:
+    raise ImportError("jaxcollapse.plot needs matplotlib; try pip install 'jaxcollapse[plot]'") from error
+
+# What a run that has reached its asymptotic phase shows.
+EXPECTED = {
+    "recovery": "risk falling",
+    "plateau": "stationary",
+    "frozen": "stationary",
+    "collapse": "diversity falling",
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito, safe for the colour-blind
+Z = 1.96
+
+
+def phase(
+    x: Num[np.ndarray, " X"],
+    y: Num[np.ndarray, " Y"],
+    risk: Num[np.ndarray, "X Y"],
+    *,
+    boundary: Boundary | Num[np.ndarray, " X"] | None = None,
+    exact: Num[np.ndarray, " X"] | None = None,
+    formula: Num[np.ndarray, " X"] | None = None,
+    phases: Shaped[np.ndarray, "X Y"] | None = None,
+    described: Shaped[np.ndarray, "X Y"] | None = None,
+    expected: Mapping[str, str] = EXPECTED,
+    labels: tuple[str, str] = (r"decay $a$   ($\alpha_t = a_0 t^{-a}$)", r"growth $b$   ($n_t = n_0 t^{b}$)"),
+    risk_label: str = r"relative risk  $r_T = \mathrm{E}\,R_T \,/\, (1 - \|p^*\|^2)$",
+    level: float = 0.5,
+    limits: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Heatmap of log10 risk over the grid (x, y), what the run shows beside what theory says.
+
+    `boundary`: of r = level along y for each x, a `phase.Boundary` (points with their pointwise intervals, the
+    simultaneous band shaded) or bare roots; `exact`: the finite-horizon boundary of the recursion; `formula`: its
+    leading order. `phases`: names of the asymptotic phases, outlined and named in their regions; `described`: labels of
+    `phase.describe`, hatched where they are not those `expected` in the cell's phase (dotted: undetermined). NaN leaves
+    a gap everywhere. The colours (viridis) grow lighter with the risk and so survive print in grey; risks below
+    `limits`, by default 1e−4 to 1, share the darkest.
+    """
+    _check_grid(x, y, risk=risk, phases=phases, described=described)
+    _check_slices(x, boundary=getattr(boundary, "root", boundary), exact=exact, formula=formula)
+    ax = _axes(ax, (7.2, 6.0))
+    _heatmap(ax, x, y, risk, risk_label, limits)
+    keys = _lines(ax, x, y, boundary, exact, formula, f"$r_T = {level:g}$: ")
+    if phases is not None and described is not None:
+        keys += _hatch(ax, x, y, phases, described, expected)
+    if phases is not None:
+        lines = [line for line in (exact, formula, getattr(boundary, "root", boundary)) if line is not None]
+        keys += _name_regions(ax, x, y, phases, lines)
+    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=_span(x), ylim=_span(y))
+    if keys:
+        ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=2, frameon=False, fontsize=9)
+    return ax
+
+
+def trajectories(
+    generation: Num[np.ndarray, " T"],
+    risk: Num[np.ndarray, "L T"],
+    *,
+    exact: Num[np.ndarray, " T"] | None = None,
+    exact_se: Num[np.ndarray, " T"] | None = None,
+    label: str = "simulated",
+    quantiles: tuple[float, float] = (0.05, 0.95),
+    ylabel: str = r"relative risk  $R_t \,/\, (1 - \|p^*\|^2)$",
+    ax: Axes | None = None,
+) -> Axes:
+    """Lineages against generations on log axes: mean with 1.96 s.e., median, and the band between two quantiles.
+
+    `exact` is the theory's mean and `exact_se` the exact standard error of a mean over these lineages, drawn as its
+    band of 1.96. Call again with the same `ax` to add another ensemble, with its own `label`.
+    """
+    _check_slices(generation, risk=risk[0], exact=exact, exact_se=exact_se)
+    if len(risk) < 2:
+        raise ValueError(f"risk: got {len(risk)} lineage, expected 2 or more for a band; plot one line with ax.loglog")
+    ax = _axes(ax, (7.2, 4.8))
+    colour = COLOURS[sum(line.get_gid() == "mean" for line in ax.lines) % len(COLOURS)]
+    mean, se = risk.mean(0), risk.std(0, ddof=1) / np.sqrt(len(risk))
+    low, median, high = np.quantile(risk, (quantiles[0], 0.5, quantiles[1]), axis=0)
+    ax.fill_between(generation, low, high, color=colour, alpha=0.18, lw=0)
+    ax.plot(generation, median, color=colour, lw=1.5, ls=":")
+    ax.fill_between(generation, mean - Z * se, mean + Z * se, color=colour, alpha=0.45, lw=0)
+    ax.plot(generation, mean, color=colour, lw=2.2, label=label, gid="mean")
+    if exact is not None:
+        ax.plot(generation, exact, color="black", lw=1.1, ls=(0, (5, 3)), label="exact mean")
+    if exact is not None and exact_se is not None:
+        for edge in (exact - Z * exact_se, exact + Z * exact_se):
+            ax.plot(generation, edge, color="black", lw=0.6, alpha=0.6, label="exact mean ± 1.96 exact s.e.")
+    ax.set(xscale="log", yscale="log", xlabel="generation $t$", ylabel=ylabel)
+    _trajectory_legend(ax, quantiles)
+    return ax
+
+
+def collapse_curve(
+    x: Num[np.ndarray, "*g"],
+    risk: Num[np.ndarray, "*g"],
+    se: Num[np.ndarray, "*g"] | None = None,
+    *,
+    hue: Num[np.ndarray, "*g"] | None = None,
+    hue_label: str = "decay $a$",
+    ax: Axes | None = None,
+) -> Axes:
+    """Risks of all cells against x = (n_T − 1) a_T (2 − a_T) / 2, on the law r = 1 / (1 + 2x) of decay a < 1.
+
+    Logit against log, where the law is a straight line; bars are 1.96 s.e.; risks at or above 1, which noise allows,
+    are arrows at the upper edge. `hue` colours the cells (by their decay, say).
+    """
+    x, risk = np.ravel(x), np.ravel(risk)
+    ax = _axes(ax, (6.4, 4.8))
+    inside = (risk > 0) & (risk < 1)
+    if not inside.any():
+        raise ValueError("risk: got no value between 0 and 1, expected relative risks; divide by 1 − ‖p*‖²")
+    floor, top = risk[inside].min() / 3, 1 - (1 - risk[inside].max()) / 3
+    if se is not None:
+        low, high = (np.clip(risk + side * Z * np.ravel(se), floor, top) for side in (-1, 1))
+        ax.vlines(x, low, high, color="0.55", lw=0.8, zorder=1)
+    line = np.geomspace(np.nanmin(x[x > 0]), np.nanmax(x), 400)
+    ax.plot(line, 1 / (1 + 2 * line), color=COLOURS[1], lw=1.6, label=r"$r = 1 / (1 + 2x)$", zorder=4)
+    name = "cells" if se is None else "cells, ± 1.96 s.e."
+    style = {"s": 16, "linewidths": 0.4, "edgecolors": "black", "zorder": 3, "label": name}
+    style |= {"color": COLOURS[0]} if hue is None else {"c": np.ravel(hue)[inside], "cmap": "cividis"}
+    dots = ax.scatter(x[inside], risk[inside], **style)
+    if hue is not None:
+        ax.figure.colorbar(dots, ax=ax, label=hue_label)
+    if np.any(risk >= 1):
+        over = x[risk >= 1]
+        ax.plot(over, np.full(over.size, top), "^", color="0.35", ms=5, label=r"$\hat r \geq 1$", zorder=3)
+    ax.set(xscale="log", xlabel=r"$x = (n_T - 1)\, a_T (2 - a_T) / 2$", ylabel="relative risk $r_T$")
+    ax.set_yscale("logit")
+    ax.set_ylim(floor, 1 - (1 - top) / 2)
+    ax.legend(loc="lower left", frameon=False)
+    return ax
+
+
+def _heatmap(ax, x, y, risk, label, limits):
+    positive = risk[np.isfinite(risk) & (risk > 0)]
+    if positive.size == 0:
+        raise ValueError("risk: got no positive value, expected relative risks; try dividing by 1 − ‖p*‖²")
+    low, high = limits or (np.clip(10.0 ** np.floor(np.log10(positive.min())), 1e-4, 0.1), 1.0)
+    shades = plt.get_cmap("viridis").with_extremes(bad="0.85")
+    shown = np.ma.masked_invalid(np.where(risk > 0, risk, np.nan)).T
+    mesh = ax.pcolormesh(x, y, shown, shading="nearest", cmap=shades, norm=LogNorm(low, high), rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label=label, pad=0.02, extend="min" if positive.min() < low else "neither")
+
+
+def _hatch(ax, x, y, phases, described, expected):
+    """Dots where the run is undetermined, strokes where it shows something else than its asymptotic phase."""
+    wanted = np.vectorize(lambda name: expected.get(name, ""), otypes=[object])(phases)
+    open_ = described == "undetermined"
+    keys = []
+    for mask, hatch, label in (
+        ((wanted != "") & (described != wanted) & ~open_, "///", "run differs from the asymptotic phase"),
+        (open_, "..", "run undetermined"),
+    ):
+        if mask.any():
+            cells = np.ma.masked_where(~mask, np.zeros(mask.shape)).T
+            style = {"hatch": hatch, "facecolor": "none", "edgecolor": (0, 0, 0, 0.55), "linewidth": 0}
+            ax.pcolor(x, y, cells, shading="nearest", **style)
+            keys.append(Patch(label=label, **style))
+    return keys
+
+
+def _lines(ax, x, y, boundary, exact, formula, name):
+    keys = []
+    if exact is not None:
+        keys += ax.plot(x, exact, color="black", lw=2.2, label=name + "exact recursion", path_effects=_halo(4.5))
+    if formula is not None:
+        style = {"color": "black", "lw": 1.3, "ls": (0, (4, 2)), "path_effects": _halo(3)}
+        keys += ax.plot(x, formula, label=name + "leading order", **style)
+    if boundary is not None:
+        style = {"ls": "none", "marker": "o", "ms": 4.5, "mfc": "white", "mec": "black", "mew": 1.0, "zorder": 5}
+        keys += ax.plot(x, getattr(boundary, "root", boundary), label=name + "simulated", **style)
+    if isinstance(boundary, Boundary):
+        low, high, *band = (np.clip(end, *_span(y)) for end in boundary[1:5])
+        ax.vlines(x, low, high, color="white", lw=3.2, zorder=4)
+        ax.vlines(x, low, high, color="black", lw=1.4, zorder=4)
+        bar = {"ls": "none", "marker": "|", "ms": 12, "mew": 1.4, "color": "black"}
+        keys.append(Line2D([], [], label="its interval, 95 % pointwise", **bar))
+        shade = {"facecolor": (1, 1, 1, 0.5), "edgecolor": "0.3", "lw": 0.6}
+        keys.append(ax.fill_between(x, *band, label="its band, 95 % for all at once", **shade))
+    return keys
+
+
+def _name_regions(ax, x, y, phases, lines):
+    """Outlines of the regions, and each name where it is farthest from the region's edge and from the lines."""
+    clear = np.ones(phases.shape, bool)
+    for line in lines:
+        at = np.flatnonzero(np.isfinite(line))
+        clear[at, np.abs(y[:, None] - np.asarray(line)[at]).argmin(0)] = False
+    wide = [np.concatenate([_span(v)[:1], v, _span(v)[1:]]) for v in (x, y)]
+    for name in np.unique(phases):
+        region = phases == name
+        thin = _distance(region).max() < 1.5  # one cell wide: its neighbours' outlines are its own
+        i, j = np.unravel_index(_distance(region & (clear | thin), 0.3).argmax(), region.shape)
+        angle, size = 0.0, 11.0
+        if not thin:
+            edge = ax.contour(*wide, np.pad(region, 1, "edge").T.astype(float), levels=[0.5], colors="white")
+            edge.set(path_effects=_halo(2.4, "0.25"), linewidth=1.2)
+        elif region.sum() > 2:
+            cells = np.argwhere(region)
+            (i, j), size = cells[len(cells) // 2], 9.5
+            angle = np.degrees(np.arctan(np.polyfit(x[cells[:, 0]], y[cells[:, 1]], 1)[0]))
+        style = {"color": "white", "ha": "center", "va": "center", "path_effects": _halo(2.5, "black"), "zorder": 6}
+        turn = {"rotation": angle, "rotation_mode": "anchor", "transform_rotates_text": True}
+        ax.text(x[i], y[j], name, fontsize=size, **style, **turn)
+    outline = {"color": "white", "lw": 1.2, "path_effects": _halo(2.4, "0.25")}
+    return [Line2D([], [], label="asymptotic phases, $T \\to \\infty$", **outline)]
+
+
+def _distance(mask, stretch=1.0):
+    """Of each cell inside to the nearest outside, the grid's edge included, in rows; x is shrunk by `stretch`."""
+    return np.asarray(distance_transform_edt(np.pad(mask, 1), sampling=(stretch, 1.0)))[1:-1, 1:-1]
+
+
+def _trajectory_legend(ax, quantiles):
+    means = [line for line in ax.lines if line.get_gid() == "mean"]
+    exact = {line.get_label(): line for line in ax.lines if str(line.get_label()).startswith("exact mean")}
+    grey = "0.35"
+    band = f"{100 * quantiles[0]:g}–{100 * quantiles[1]:g} % of lineages"
+    keys = [
+        *means,
+        *exact.values(),
+        Patch(color=grey, alpha=0.55, lw=0, label="mean ± 1.96 s.e."),
+        Line2D([], [], color=grey, ls=":", lw=1.2, label="median"),
+        Patch(color=grey, alpha=0.2, lw=0, label=band),
+    ]
+    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=3, frameon=False, fontsize=9)
+
+
+def _axes(ax, size):
+    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def _halo(width, colour="white"):
+    return [withStroke(linewidth=width, foreground=colour)]
+
+
+def _span(values):
+    """The outer edges of the cells around sorted grid points."""
+    low, high = values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
+    return float(low), float(high)
+
+
+def _check_grid(x, y, **fields):
+    if len(x) < 2 or len(y) < 2:
+        raise ValueError(f"x, y: got {len(x)} and {len(y)} values, expected at least 2 each")
+    for name, field in fields.items():
+        if field is not None and np.shape(field) != (len(x), len(y)):
+            raise ValueError(
+                f"{name}: got shape {np.shape(field)}, expected (len(x), len(y)) = {(len(x), len(y))}; try {name}.T"
+            )
+
+
+def _check_slices(x, **lines):
+    for name, line in lines.items():
+        if line is not None and np.shape(line) != np.shape(x):
+            raise ValueError(f"{name}: got shape {np.shape(line)}, expected one value for each of {len(x)}")
