@@ -55,7 +55,7 @@ class AbstractRegime(eqx.Module):
 
     @abc.abstractmethod
     def largest_pool(self, n_t: Float[Array, " times"]) -> Float[Array, ""]:
-        """The largest whole number of draws that is ever held, which must not overflow an integer."""
+        """The largest whole number of draws that is ever added up, which must not overflow; 0 where a batch is all."""
 
 
 class Replace(AbstractRegime):
@@ -68,7 +68,7 @@ class Replace(AbstractRegime):
         return None, batch.pooled
 
     def largest_pool(self, n_t):
-        return n_t.max()
+        return jnp.zeros(())
 
 
 class Accumulate(AbstractRegime):
@@ -91,7 +91,7 @@ class Accumulate(AbstractRegime):
         return pool, pool
 
     def largest_pool(self, n_t):
-        return n_t.sum() if self.decay is None else n_t.max()
+        return n_t.sum() if self.decay is None else jnp.zeros(())
 
 
 class Anchor(AbstractRegime):

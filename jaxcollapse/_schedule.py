@@ -92,11 +92,13 @@ def sample_size(n: Schedule, t: Int[ArrayLike, ""]) -> tuple[Num[Array, ""], Boo
     at one draw. Whole-number schedules stay whole, others are rounded as floats: the caller casts what is valid.
     """
     value = _number(n(jnp.asarray(t)))
-    real = _real(value)
     start = jnp.asarray(t) == 0
-    valid = jnp.isfinite(real) & (real < largest_size()) & (real > 0) & ((real >= 1) | ~start)
+    valid = (value > 0) & ((value >= 1) | ~start)
     if jnp.issubdtype(value.dtype, jnp.floating):
-        value = jnp.rint(real)
+        valid &= value < largest_size()
+        value = jnp.rint(value)
+    elif value.dtype == np.int64:
+        valid &= value < int(largest_size())
     return jnp.maximum(value, jnp.ones_like(value)), valid
 
 

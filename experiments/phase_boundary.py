@@ -1,0 +1,213 @@
+"""The phase map: collapse against recovery over the decay of the mixture weight and the growth of the sample size.
+
+    α_t = min(1, a₀ t^−a),   n_t = n₀ t^b,   p* = the next-token law of a real text
+
+The boundary of a run of T generations is the contour r_T = ½ of the exact recursion with rounded n_t; the asymptotic
+phases belong to T → ∞ (`theory.phase`). Both are drawn on the simulation.
+
+    jaxcollapse run experiments/phase_boundary.py                    Shakespeare's 256 most frequent words
+    jaxcollapse run experiments/phase_boundary.py --set order=2      the 27 × 27 letter bigrams, quantiles over contexts
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+import jaxcollapse as jc
+
+AXES = {"decay": np.linspace(0, 2, 25), "growth": np.linspace(0, 2, 25)}
+RECORDED = 32  # log-spaced generations kept of each run, besides the last
+
+
+def experiment(decay, growth, *, key, generations=300, lineages=64, order=1, vocab=256, a0=0.5, n0=20.0):
+    """Relative risk r = ‖p_t − p*‖² / (1 − ‖p*‖²) and diversity H / H* of every lineage, at log-spaced generations."""
+    p_star = target(order, vocab)
+    alpha, n = schedules(decay, growth, a0, n0)
+    loop = jc.Loop(target=p_star, learner=jc.Tabular(), regime=jc.Replace(), alpha=alpha, n=n)
+    h_star = jc.metrics.diversity(p_star.probs)
+
+    def record(lineage, batch):
+        p = lineage.model.probs
+        return jc.metrics.squared_error(p, p_star.probs) / h_star, jc.metrics.diversity(p) / h_star
+
+    _, (risk, diversity) = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record)
+    kept = times(generations)
+    risk, diversity = risk[:, kept - 1], diversity[:, kept - 1]
+    table = {"generation": ("generation", kept, {"long_name": "generation t"})}
+    if order == 2:
+        table["risk_by_context"] = ("context", risk[:, -1].mean(0), {"long_name": "mean r_T of each context"})
+        risk, diversity = risk @ p_star.contexts, diversity @ p_star.contexts
+    table["risk"] = (("lineage", "generation"), risk, {"long_name": "risk r relative to 1 − ‖p*‖²", "units": "1"})
+    table["diversity"] = (("lineage", "generation"), diversity, {"long_name": "diversity H / H*", "units": "1"})
+    return table
+
+
+def target(order, vocab):
+    return jc.corpora.shakespeare(vocab=vocab) if order == 1 else jc.corpora.letters(order=order)
+
+
+def schedules(decay, growth, a0=0.5, n0=20.0):
+    return jc.PowerLaw(a0, exponent=-decay, cap=1), jc.PowerLaw(n0, exponent=growth)
+
+
+def times(generations):
+    return np.unique(np.rint(np.geomspace(1, generations, RECORDED)).astype(int))
+
+
+def summary(run):
+    """What the run shows, beside what theory says of T → ∞ and of this horizon."""
+    from rich.console import Group
+    from rich.table import Table
+
+    found = analyse(run)
+    labels = ("risk falling", "stationary", "diversity falling", "undetermined")
+    table = Table(title=f"Cells by asymptotic phase (T → ∞) and by what the run shows at T = {found['generations']}")
+    table.add_column("asymptotic phase")
+    for label in (*labels, "cells"):
+        table.add_column(label, justify="right")
+    for phase in ("recovery", "plateau", "frozen", "collapse"):
+        here = found["phase"] == phase
+        row = [int((here & (found["described"].label == label)).sum()) for label in labels]
+        table.add_row(phase, *map(str, row), str(int(here.sum())))
+    return Group(table, *_boundary_lines(found), *_agreement_lines(found))
+
+
+def _boundary_lines(found):
+    simulated, exact = found["boundary"], found["exact boundary"]
+    both = np.isfinite(simulated.root) & np.isfinite(exact)
+    distance = abs(simulated.root - exact)[both]
+    inside = ((simulated.low <= exact) & (exact <= simulated.high))[both]
+    width = (simulated.high - simulated.low)[both]
+    if not both.any():
+        return ["boundary r_T = 1/2: no slice crosses it"]
+    return [
+        f"boundary r_T = 1/2: {both.sum()} slices cross it; |simulated − exact| in growth b: mean {distance.mean():.4f}, "
+        f"worst {distance.max():.4f}",
+        f"  the exact boundary lies in the pointwise 95 % interval in {inside.sum()} of {both.sum()} slices; median "
+        f"width {np.median(width):.3f}; largest interpolation bias {np.nanmax(abs(simulated.bias)):.4f}",
+    ]
+
+
+def _agreement_lines(found):
+    testable = found["lineages"] * (1 - found["r"]) >= 20
+    z = abs(found["estimate"].mean - found["r"]) / found["estimate"].se
+    bound = stats.t.isf(5e-4 / testable.sum(), found["lineages"] - 1)
+    kind = "exact" if "variance" in found else "sample"
+    lines = [
+        f"simulation against the exact recursion: worst |z| {z[testable].max():.2f} over {testable.sum()} cells with "
+        f"{kind} s.e. (bound {bound:.2f}); {(~testable).sum()} cells hold too little diversity to test"
+    ]
+    if "r by context" in found:
+        low, high = (np.quantile(found["simulated by context"], q, axis=-1) for q in (0.1, 0.9))
+        lines.append(
+            f"contexts: the middle 80 % span r_T from {np.median(low):.3g} to {np.median(high):.3g} (medians over cells)"
+        )
+    return lines
+
+
+def figure(run):
+    """The map, four cells' histories, and all cells on the one curve of finite-time scaling."""
+    import matplotlib.pyplot as plt
+
+    found = analyse(run)
+    a, b, simulated = found["a"], found["b"], found["boundary"]
+    figure = plt.figure(figsize=(15, 8), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1))
+    mean = found["estimate"].mean
+    ax = jc.plot.phase(
+        a,
+        b,
+        mean,
+        boundary=simulated,
+        exact=found["exact boundary"],
+        formula=found["leading order"],
+        phases=found["phase"],
+        described=found["described"].label,
+        ax=figure.add_subplot(grid[:, 0]),
+    )
+    if "r by context" in found:
+        _draw_contexts(ax, found)
+    ax.set_title(_title(found))
+    ax = figure.add_subplot(grid[0, 1])
+    for i, j in _examples(a, b):
+        risk = found["risk"][i, j]
+        label = f"a = {a[i]:.3g}, b = {b[j]:.3g}: {found['phase'][i, j]}"
+        jc.plot.trajectories(found["times"], risk, exact=found["history"][i, j], label=label, ax=ax)
+    jc.plot.collapse_curve(found["x"], mean, found["estimate"].se, hue=np.broadcast_to(a[:, None], mean.shape), ax=figure.add_subplot(grid[1, 1]))
+    return figure
+
+
+def _title(found):
+    words = "letter bigrams, contexts weighted by π" if found["order"] == 2 else f"{found['vocab']} words"
+    return (
+        f"p* = Shakespeare, {words}; a₀ = {found['a0']:g}, n₀ = {found['n0']:g}, "
+        f"T = {found['generations']}, {found['lineages']} lineages a cell"
+    )
+
+
+def _examples(a, b):
+    """A cell in each phase, where the grid has one nearby."""
+    points = ((0.5, 1.0), (0.75, 0.75), (1.5, 1.5), (1.25, 0.25))
+    return list(dict.fromkeys((int(abs(a - x).argmin()), int(abs(b - y).argmin())) for x, y in points))
+
+
+def _draw_contexts(ax, found):
+    """Where a tenth, half and nine tenths of the contexts have crossed r = ½."""
+    for share, style in ((0.1, ":"), (0.5, "--"), (0.9, "-.")):
+        level = np.quantile(found["simulated by context"], share, axis=-1)
+        ax.contour(found["a"], found["b"], level.T, levels=[0.5], colors="white", linestyles=style, linewidths=1.6)
+        ax.plot([], [], color="0.4", linestyle=style, label=f"r = ½ at the {share:.0%} quantile of contexts")
+    ax.legend(loc="upper left", fontsize=8)
+
+
+def analyse(run):
+    """What the run shows, and in double precision the exact theory of the same grid."""
+    order = ("decay", "growth", "lineage", "generation")
+    risk, diversity = (run[name].transpose(*order).values.astype(float) for name in ("risk", "diversity"))
+    found = json.loads(run.attrs["settings"]) | {"a": run.decay.values, "b": run.growth.values, "risk": risk}
+    found |= {"times": run.generation.values, "lineages": risk.shape[-2]}
+    with jax.enable_x64(True):
+        found |= theory(found)
+    if "risk_by_context" in run:
+        found["simulated by context"] = run.risk_by_context.transpose("decay", "growth", "context").values
+    se = np.sqrt(found["variance"] / found["lineages"]) if "variance" in found else None
+    estimate = jc.phase.estimate(risk[..., -1], se=se)
+    described = jc.phase.describe(
+        risk, found["times"], memory_weight=found["memory weight"], diversity=diversity
+    )
+    boundary = jc.phase.boundary(
+        estimate.mean, found["b"], axis=1, se=estimate.se, exact=found["r"], exact_root=found["exact boundary"]
+    )
+    return found | {"estimate": estimate, "described": described, "boundary": boundary}
+
+
+def theory(found):
+    """Exact r_t, Var r_T, W_T, the scaling variable, the boundary and the asymptotic phase of every cell."""
+    a, b, a0, n0, generations = (found[name] for name in ("a", "b", "a0", "n0", "generations"))
+    p_star = target(found["order"], found["vocab"])
+
+    def cell(decay, growth):
+        alpha, n = schedules(decay, growth, a0, n0)
+        alpha_t, n_t = jc.theory.evaluate(alpha, n, generations)
+        exact = {
+            "memory weight": jc.theory.memory_weight(alpha_t, n_t)[-1],
+            "x": jc.theory.scaling_variable(alpha_t[-1], n_t[-1]),
+        }
+        if found["order"] == 1:
+            variance = jc.theory.risk_variance(alpha, n, p_star.probs, generations)[-1]
+            exact["variance"] = variance / jc.metrics.diversity(p_star.probs) ** 2
+            return exact | {"history": jc.theory.risk(alpha, n, generations)}
+        contexts = jc.theory.context_risk(alpha, n, p_star.contexts, generations)
+        return exact | {"history": contexts @ p_star.contexts, "r by context": contexts[-1]}
+
+    grid = jnp.meshgrid(jnp.asarray(a, float), jnp.asarray(b, float), indexing="ij")
+    exact = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(cell)))(*grid))
+    exact |= {"r": exact["history"][..., -1], "history": exact["history"][..., found["times"]]}
+    return exact | {
+        "phase": np.array([[jc.theory.phase(*schedules(x, y, a0, n0)).name for y in b] for x in a]),
+        "exact boundary": np.array([jc.theory.boundary(lambda y, x=x: schedules(x, y, a0, n0), generations, bracket=(b[0], b[-1])) for x in a]),
+        "leading order": np.asarray(jc.theory.leading_order_boundary(a, a0, n0, generations)),
+    }
