@@ -64,7 +64,9 @@ def boundary(
     gap, gap_se = (np.moveaxis(x, axis, -1) for x in _logit_gap(mean, spread, level))
     root, crossings = _middle_root(gap, values)
     tail = (1 - confidence) / 2, (1 - confidence ** (1 / max(root.size, 1))) / 2
-    (low, high, pieces), (band_low, band_high, _) = (_fieller(gap, gap_se, values, stats.norm.isf(p)) for p in tail)
+    (low, high, pieces), (band_low, band_high, _) = (
+        _fieller(gap, gap_se, values, root, float(stats.norm.isf(p))) for p in tail
+    )
     bias = None
     if exact is not None:
         curve, _ = _logit_gap(np.asarray(exact, float), np.zeros(np.shape(exact)), level)
@@ -108,7 +110,7 @@ def _middle_root(gap: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.where((count % 2 == 1) & ~np.isnan(gap).any(-1), root, np.nan), np.asarray(count)
 
 
-def _fieller(gap, gap_se, values, z):
+def _fieller(gap, gap_se, values, root, z):
     """Hull and number of pieces of {(d₀ + u (d₁ − d₀))² ≤ z² ((1 − u)² s₀² + u² s₁²)}, segment by segment.
 
     The interpolated s.e. dips between grid points: the gap that it may leave between two members is none.
@@ -116,7 +118,7 @@ def _fieller(gap, gap_se, values, z):
     member = np.abs(gap) <= z * gap_se
     d0, step, v0, v1 = gap[..., :-1], np.diff(gap), (z * gap_se[..., :-1]) ** 2, (z * gap_se[..., 1:]) ** 2
     a, b, c = step**2 - v0 - v1, 2 * (d0 * step + v0), d0**2 - v0
-    crosses = (d0 > 0) != (d0 + step > 0)
+    crosses = (d0 > 0) != (gap[..., 1:] > 0)
     discriminant = b**2 - 4 * a * c
     discriminant = np.where(crosses, np.maximum(discriminant, 0), discriminant)  # the root itself is in the set
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -128,5 +130,7 @@ def _fieller(gap, gap_se, values, z):
     first, last, unknown = member[..., 0], member[..., -1], np.isnan(gap + gap_se).any(-1)
     low = np.where(first, -np.inf, np.where(valid, places, np.inf).min(-1))
     high = np.where(last, np.inf, np.where(valid, places, -np.inf).max(-1))
-    pieces = np.where(unknown, 0, (valid.sum(-1) + first + last + 1) // 2)
-    return np.where(pieces > 0, low, np.nan), np.where(pieces > 0, high, np.nan), pieces
+    found = ~unknown & (valid.any(-1) | first | last)
+    alone = ~unknown & ~found & np.isfinite(root)  # without noise: a root on a grid point
+    pieces = np.where(found, (valid.sum(-1) + first + last + 1) // 2, alone)
+    return *(np.where(alone, root, np.where(found, end, np.nan)) for end in (low, high)), pieces

@@ -254,6 +254,15 @@ def test_root_of_a_logistic_curve_is_exact_between_grid_points():
     assert found.crossings.tolist() == [1, 1] and found.pieces.tolist() == [1, 1]
 
 
+def test_a_noise_free_root_on_a_grid_point_is_its_own_interval():
+    values = np.arange(5.0)
+    curves = np.array([[0.9, 0.8, 0.5, 0.2, 0.1], [0.1, 0.2, 0.5, 0.8, 0.9]])
+    found = phase.boundary(curves, values, se=np.zeros_like(curves))
+    for end in (found.root, found.low, found.high, found.band_low, found.band_high):
+        assert end.tolist() == [2.0, 2.0]
+    assert found.pieces.tolist() == [1, 1]
+
+
 def test_boundary_of_another_level_along_another_axis():
     risk = expit(3 * (AXIS - np.array([[0.5], [0.9]])))
     across = phase.boundary(risk.T, AXIS, level=0.2, axis=0, se=np.zeros_like(risk.T))
@@ -315,6 +324,8 @@ def test_an_invalid_cell_makes_its_slice_unknown():
     assert np.isnan(found.root[0]) and found.root[1] == pytest.approx(1.0)
     for field in (found.low, found.high, found.band_low, found.band_high):
         assert np.isnan(field[0]) and not np.isnan(field[1])
+    no_se = phase.boundary(curve[1], AXIS, se=np.full(25, np.nan))
+    assert no_se.root == pytest.approx(1.0) and np.isnan(no_se.low) and no_se.pieces == 0
 
 
 def test_exact_collapse_and_risks_above_one_do_not_break_the_root():
