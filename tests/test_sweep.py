@@ -284,3 +284,15 @@ def test_a_failing_block_is_raised_after_the_others_under_way_are_handed_on():
         for block, _ in _execute.run(compute, range(2), 2):
             received.append(block)
     assert received == [1]
+
+
+def test_an_interrupt_is_raised_after_the_blocks_under_way_are_handed_on():
+    def interrupted():
+        yield "first"
+        raise KeyboardInterrupt
+
+    received = []
+    with pytest.raises(KeyboardInterrupt):
+        for block, result in _execute.run(str.upper, interrupted(), 2):
+            received.append((block, result))
+    assert received == [("first", "FIRST")]

@@ -1,0 +1,235 @@
+"""The command line: run · plot · theory · doctor.
+
+JAX is imported after the arguments are understood, so that help and mistakes answer at once. Results go to standard
+output, all else to standard error. Exit codes: 0, 2 usage, 1 a run that failed, 130 interrupted.
+"""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jaxcollapse import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from jaxcollapse._experiment import Experiment
+    from jaxcollapse._plan import Plan
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else.")]
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"jaxcollapse {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def cli(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Recursive training on contaminated data, simulated exactly, with the theory beside it."""
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("jaxcollapse").setLevel(logging.INFO)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Python file with AXES and experiment(axis, ..., *, key).")],
+    store: Annotated[Path | None, typer.Option(help="Folder for the results; runs/NAME-OF-FILE if not given.")] = None,
+    axis: Annotated[list[str] | None, typer.Option(help="NAME=START:STOP:NUM, or with :log, or NAME=v1,v2,…")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a keyword.")] = None,
+    chunk: Annotated[int | None, typer.Option(min=1, help="Points computed side by side.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Independent repetitions of every point.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Trace it, say what would run, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Maps an experiment over its grid, prints its summary and draws its figure."""
+    from jaxcollapse import _present
+
+    store = store or Path("runs") / file.stem
+    with _errors(file):
+        experiment, plan = _prepare(file, store, axis or [], settings or [], chunk, repeats, seed)
+        typer.echo(f"{file}: {_present.grid(plan)} -> {store}", err=True)
+        if dry_run:
+            report = _present.planned(plan)
+            typer.echo(json.dumps(report) if as_json else "\n".join(f"{name}: {v}" for name, v in report.items()))
+            return
+    table = _carry_out(plan, file)
+    report = _present.finished(table, store)
+    with _errors(file, lambda: f"The results are kept in {store}."):
+        text = _present.summary(experiment, table)
+        image = Path(f"{store}.png")
+        report["figure"] = str(image) if _present.draw(experiment, table, image) else None
+        if as_json:
+            typer.echo(json.dumps(report | {"summary": _present.as_text(text)}))
+            return
+        _present.show(text)
+    if report["figure"]:
+        typer.echo(f"figure: {image}")
+    typer.echo(f"data: {store}")
+
+
+@app.command()
+def plot(
+    store: Annotated[Path, typer.Argument(help="Folder that a run has written, finished or not.")],
+    output: Annotated[Path | None, typer.Option(help="Image file; STORE.png if not given.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Experiment file; the one that was run if not given.")] = None,
+) -> None:
+    """Redraws the figure of a run."""
+    from jaxcollapse import _experiment, _present, _store
+
+    with _errors(file or store):
+        with _blame(store):
+            table = _store.open(store)
+        source = file or Path(table.attrs.get("file", ""))
+        if not source.is_file():
+            raise _experiment.UsageError(f"{store}: file: got {source}, which is gone; try --file with its new place")
+        experiment = _experiment.load(source)
+        if experiment.figure is None:
+            raise _experiment.UsageError(f"{source}: figure: not defined, expected a function of the run")
+    image = output or Path(f"{store}.png")
+    with _errors(source):
+        if not _present.draw(experiment, table, image):
+            raise typer.Exit(1)
+    typer.echo(f"figure: {image}")
+
+
+@app.command()
+def theory(
+    a: Annotated[float, typer.Option(help="Decay of the mixture weight.")],
+    b: Annotated[float, typer.Option(help="Growth of the sample size.")],
+    a0: Annotated[float, typer.Option(help="Scale of the mixture weight.")] = 0.5,
+    n0: Annotated[float, typer.Option(help="Scale of the sample size.")] = 20.0,
+    generations: Annotated[int, typer.Option(min=1, help="Horizon of the exact risk.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """What becomes of α_t = min(1, a₀ t^−a) and n_t = round(n₀ t^b): regime, limit and rate."""
+    import jax
+
+    from jaxcollapse import theory
+    from jaxcollapse._schedule import PowerLaw
+
+    alpha, n = PowerLaw(a0, exponent=-a, cap=1), PowerLaw(n0, exponent=b)
+    with _errors(Path("theory")), _blame(Path("theory")), jax.enable_x64(True):
+        phase = theory.phase(alpha, n)
+        exact = float(theory.risk(alpha, n, generations)[-1])
+    known = {name: None if value != value else value for name, value in phase._asdict().items()}  # NaN is no JSON
+    report = known | {"text": phase.text, "generations": generations, "risk": exact}
+    typer.echo(json.dumps(report) if as_json else f"{phase.text}\nexact r at generation {generations}: {exact:.6g}")
+
+
+@app.command()
+def doctor() -> None:
+    """Checks versions, devices, a known miscompilation, and a small run against its exact risk."""
+    from jaxcollapse import _doctor
+
+    failed = False
+    with _errors(Path("doctor")):
+        for name, good, text in _doctor.checks():
+            typer.echo(f"{'  ' if good is None else 'ok' if good else '!!'}  {name:<14}{text}")
+            failed |= good is False
+    raise typer.Exit(int(failed))
+
+
+def _prepare(
+    file: Path, store: Path, axes: list[str], settings: list[str], chunk: int | None, repeats: int, seed: int
+) -> tuple["Experiment", "Plan"]:
+    from jaxcollapse import _experiment
+
+    with _blame(file):
+        replaced, bound = _experiment.parse_axes(axes), _experiment.parse_settings(settings)
+    experiment = _experiment.customise(_experiment.load(file), replaced, bound)
+    import jax
+
+    from jaxcollapse._plan import plan
+
+    arguments = {"key": jax.random.key(seed), "store": store, "repeats": repeats, "chunk": chunk}
+    with _blame(file):
+        return experiment, plan(experiment.function, experiment.axes, **arguments)
+
+
+def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
+    from jaxcollapse import _progress, _sweep
+
+    attrs = {
+        "file": str(file.absolute()),
+        "command": shlex.join(["jaxcollapse", *sys.argv[1:]]),
+        "host": platform.node(),
+    }
+    steps = _progress.follow(_sweep.stages(plan, **attrs, **_revision(file)), terminal=sys.stderr.isatty())
+    with _errors(file), _blame(file):
+        stage = next(steps)  # claims the folder
+    with _errors(file, lambda: f"{stage.done} of {stage.total} chunks are kept in {plan.store}."):
+        for stage in steps:  # noqa: B007
+            pass
+    assert stage.table is not None
+    if message := _sweep.invalid(stage.table):
+        typer.echo(f"{file}: {message}", err=True)
+    return stage.table
+
+
+def _revision(file: Path) -> dict[str, str]:
+    command = ["git", "-C", str(file.absolute().parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"revision": described.stdout.strip()}
+
+
+@contextmanager
+def _blame(what: Path) -> Iterator[None]:
+    """A ValueError before anything is computed is about what the user asked for: `what: key: message`."""
+    from jaxcollapse._experiment import UsageError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}") from None
+
+
+@contextmanager
+def _errors(file: Path, kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Errors as one line and an exit code; what the experiment raises as its own traceback, once."""
+    from jaxcollapse._experiment import UsageError
+
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except UsageError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo(f"{file}: interrupted. {kept()}".strip(), err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        _print_traceback(error, file)
+        typer.echo(f"{file}: failed. {kept()}".strip(), err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_traceback(error: Exception, file: Path) -> None:
+    """From the first frame in the experiment's file on, or all of it if there is none."""
+    frames = error.__traceback__
+    while frames and frames.tb_frame.f_code.co_filename != str(file.absolute()):
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames or error.__traceback__)
