@@ -197,7 +197,8 @@ def turnover(ids: Int[ArrayLike, "*k"], axis: int = -1) -> Int[Array, "..."]:
     return jnp.sum((held[..., :-1] >= 0) & (held[..., 1:] != held[..., :-1]), -1)
 
 
-def _aligned(p: Law, q: Law) -> list[Float[Array, "*b v"]]:
+def _aligned(p: Law, q: Law) -> tuple[Float[Array, "*b v"], Float[Array, "*b v"]]:
     """Both in the default float and of one shape: strict promotion of dtypes and ranks would refuse a record's leading
     axes against a bare target."""
-    return jnp.broadcast_arrays(jnp.asarray(p, float), jnp.asarray(q, float))
+    p, q = jnp.broadcast_arrays(jnp.asarray(p, float), jnp.asarray(q, float))
+    return p, q
