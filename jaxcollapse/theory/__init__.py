@@ -7,6 +7,9 @@
     phases         what happens as t → ∞, and where the boundary lies at finite t
 """
 
+from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
+from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
+from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._risk import (
     covariance,
     diversity,
@@ -22,15 +25,23 @@ from jaxcollapse.theory._risk import (
 )
 
 __all__ = [
+    "Phase",
+    "boundary",
     "covariance",
     "diversity",
     "diversity_recursion",
     "improvement_threshold",
     "lag_correlation",
+    "leading_order_boundary",
     "memory_weight",
+    "phase",
     "plateau",
     "quasi_equilibrium",
     "recursion",
     "risk",
+    "risk_variance",
+    "risk_variance_recursion",
+    "scaling_curve",
+    "scaling_variable",
     "spectrum",
 ]
