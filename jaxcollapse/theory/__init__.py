@@ -8,6 +8,7 @@
 """
 
 from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
+from jaxcollapse.theory._contexts import context_recursion, context_risk, reciprocal_moment
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._risk import (
@@ -27,6 +28,8 @@ from jaxcollapse.theory._risk import (
 __all__ = [
     "Phase",
     "boundary",
+    "context_recursion",
+    "context_risk",
     "covariance",
     "diversity",
     "diversity_recursion",
@@ -37,6 +40,7 @@ __all__ = [
     "phase",
     "plateau",
     "quasi_equilibrium",
+    "reciprocal_moment",
     "recursion",
     "risk",
     "risk_variance",
