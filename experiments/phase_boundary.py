@@ -9,6 +9,7 @@ phases belong to T → ∞ (`theory.phase`). Both are drawn on the simulation.
     jaxcollapse run experiments/phase_boundary.py --set order=2      the 27 × 27 letter bigrams, quantiles over contexts
 """
 
+import functools
 import json
 
 import jax
@@ -84,8 +85,8 @@ def _boundary_lines(found):
     if not both.any():
         return ["boundary r_T = 1/2: no slice crosses it"]
     return [
-        f"boundary r_T = 1/2: {both.sum()} slices cross it; |simulated − exact| in growth b: mean {distance.mean():.4f}, "
-        f"worst {distance.max():.4f}",
+        f"boundary r_T = 1/2: {both.sum()} slices cross it; |simulated − exact| in growth b: mean "
+        f"{distance.mean():.4f}, worst {distance.max():.4f}",
         f"  the exact boundary lies in the pointwise 95 % interval in {inside.sum()} of {both.sum()} slices; median "
         f"width {np.median(width):.3f}; largest interpolation bias {np.nanmax(abs(simulated.bias)):.4f}",
     ]
@@ -103,7 +104,7 @@ def _agreement_lines(found):
     if "r by context" in found:
         low, high = (np.quantile(found["simulated by context"], q, axis=-1) for q in (0.1, 0.9))
         lines.append(
-            f"contexts: the middle 80 % span r_T from {np.median(low):.3g} to {np.median(high):.3g} (medians over cells)"
+            f"contexts: the middle 80 % span r_T from {np.median(low):.3g} to {np.median(high):.3g} (median cell)"
         )
     return lines
 
@@ -130,13 +131,14 @@ def figure(run):
     )
     if "r by context" in found:
         _draw_contexts(ax, found)
-    ax.set_title(_title(found))
+    figure.suptitle(_title(found))
     ax = figure.add_subplot(grid[0, 1])
     for i, j in _examples(a, b):
         risk = found["risk"][i, j]
         label = f"a = {a[i]:.3g}, b = {b[j]:.3g}: {found['phase'][i, j]}"
         jc.plot.trajectories(found["times"], risk, exact=found["history"][i, j], label=label, ax=ax)
-    jc.plot.collapse_curve(found["x"], mean, found["estimate"].se, hue=np.broadcast_to(a[:, None], mean.shape), ax=figure.add_subplot(grid[1, 1]))
+    hue = np.broadcast_to(a[:, None], mean.shape)
+    jc.plot.collapse_curve(found["x"], mean, found["estimate"].se, hue=hue, ax=figure.add_subplot(grid[1, 1]))
     return figure
 
 
@@ -167,31 +169,30 @@ def analyse(run):
     """What the run shows, and in double precision the exact theory of the same grid."""
     order = ("decay", "growth", "lineage", "generation")
     risk, diversity = (run[name].transpose(*order).values.astype(float) for name in ("risk", "diversity"))
-    found = json.loads(run.attrs["settings"]) | {"a": run.decay.values, "b": run.growth.values, "risk": risk}
-    found |= {"times": run.generation.values, "lineages": risk.shape[-2]}
+    found = json.loads(run.attrs["settings"]) | {"risk": risk, "times": run.generation.values}
     with jax.enable_x64(True):
-        found |= theory(found)
+        found |= theory(tuple(run.decay.values), tuple(run.growth.values), run.attrs["settings"])
     if "risk_by_context" in run:
         found["simulated by context"] = run.risk_by_context.transpose("decay", "growth", "context").values
     se = np.sqrt(found["variance"] / found["lineages"]) if "variance" in found else None
     estimate = jc.phase.estimate(risk[..., -1], se=se)
-    described = jc.phase.describe(
-        risk, found["times"], memory_weight=found["memory weight"], diversity=diversity
-    )
+    described = jc.phase.describe(risk, found["times"], memory_weight=found["memory weight"], diversity=diversity)
     boundary = jc.phase.boundary(
         estimate.mean, found["b"], axis=1, se=estimate.se, exact=found["r"], exact_root=found["exact boundary"]
     )
     return found | {"estimate": estimate, "described": described, "boundary": boundary}
 
 
-def theory(found):
+@functools.cache
+def theory(decays, growths, settings):
     """Exact r_t, Var r_T, W_T, the scaling variable, the boundary and the asymptotic phase of every cell."""
-    a, b, a0, n0, generations = (found[name] for name in ("a", "b", "a0", "n0", "generations"))
+    a, b, found = np.array(decays), np.array(growths), json.loads(settings)
+    a0, n0, generations = (found[name] for name in ("a0", "n0", "generations"))
     p_star = target(found["order"], found["vocab"])
 
     def cell(decay, growth):
         alpha, n = schedules(decay, growth, a0, n0)
-        alpha_t, n_t = jc.theory.evaluate(alpha, n, generations)
+        alpha_t, n_t = jc.evaluate(alpha, n, generations)
         exact = {
             "memory weight": jc.theory.memory_weight(alpha_t, n_t)[-1],
             "x": jc.theory.scaling_variable(alpha_t[-1], n_t[-1]),
@@ -205,9 +206,23 @@ def theory(found):
 
     grid = jnp.meshgrid(jnp.asarray(a, float), jnp.asarray(b, float), indexing="ij")
     exact = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(cell)))(*grid))
-    exact |= {"r": exact["history"][..., -1], "history": exact["history"][..., found["times"]]}
+    exact |= {"r": exact["history"][..., -1], "history": exact["history"][..., times(generations)]}
     return exact | {
+        "a": a,
+        "b": b,
         "phase": np.array([[jc.theory.phase(*schedules(x, y, a0, n0)).name for y in b] for x in a]),
-        "exact boundary": np.array([jc.theory.boundary(lambda y, x=x: schedules(x, y, a0, n0), generations, bracket=(b[0], b[-1])) for x in a]),
+        "exact boundary": _exact_boundary(a, b, exact["r"], found),
         "leading order": np.asarray(jc.theory.leading_order_boundary(a, a0, n0, generations)),
     }
+
+
+def _exact_boundary(a, b, r, found):
+    """The contour r_T = ½ in each slice of decay: bisected for one context, interpolated in the grid for several."""
+    if found["order"] != 1:
+        return jc.phase.boundary(r, b, axis=1, se=np.zeros_like(r)).root
+
+    def root(decay):
+        along = lambda growth: schedules(decay, growth, found["a0"], found["n0"])
+        return jc.theory.boundary(along, found["generations"], bracket=(b[0], b[-1]))
+
+    return np.asarray(jax.jit(jax.vmap(root))(jnp.asarray(a, float)))

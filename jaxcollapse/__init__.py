@@ -26,6 +26,7 @@ _HOME = {
     "Tabular": "families.tabular",
     "dirichlet": "_target",
     "ensemble": "_loop",
+    "evaluate": "_schedule",
     "from_counts": "_target",
     "from_text": "corpora",
     "open": "_store",

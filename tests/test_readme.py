@@ -1,0 +1,43 @@
+"""What the README says is what happens."""
+
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import jaxcollapse as jc
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_example_runs_and_agrees_with_its_theory(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    table = names["table"]
+    ratio = table.risk.mean("lineage") / table.exact
+    assert ratio.shape == (3, 3)
+    np.testing.assert_allclose(ratio, 1, atol=0.3)
+    assert "recovery" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("row", re.findall(r"\| `((?:Replace|Accumulate|Anchor|Subsample|RealOnly)\(.*?)` ", README))
+def test_every_paradigm_of_the_table_is_a_regime(row):
+    for regime in row.split("`, `"):
+        names = {name: getattr(jc, name) for name in ("Replace", "Accumulate", "Anchor", "Subsample", "RealOnly")}
+        assert eval(regime, names) is not None
+
+
+def test_every_command_line_names_a_command_that_exists_and_a_file_that_exists():
+    from jaxcollapse import _cli
+
+    known = {command.name or command.callback.__name__ for command in _cli.app.registered_commands}
+    commands = [shlex.split(line, comments=True) for line in README.splitlines() if line.startswith("jaxcollapse ")]
+    assert len(commands) >= 4
+    for command in commands:
+        assert command[1] in known
+        for word in command:
+            if word.startswith("experiments/"):
+                assert (pathlib.Path(__file__).parent.parent / word).exists()
