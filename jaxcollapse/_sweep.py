@@ -49,7 +49,8 @@ def sweep(experiment: Experiment, *, key, store=None, repeats: int = 1, chunk: i
     or `(("lineage", "generation"), array, {"units": …})`. Dimensions without a name become `risk_0`, …; a variable
     named after its only dimension labels it, and must be the same at every point.
 
-    - `key`: a `jax.random.key`. Draws are equal bit for bit for every grid, chunk and number of repeats.
+    - `key`: a `jax.random.key`. Draws are equal bit for bit for every grid, chunk and number of repeats, except that
+      XLA:CPU may round exp and log otherwise for chunks that fill no whole vectors: have a multiple of 16 lineages.
     - `store`: a new folder that is written block by block; `open` reads it, finished or not.
     - `repeats`: above 1, independent repetitions of every point, along `repeat`.
     - `chunk`: points computed side by side. More need more memory; the default gives every core four blocks or more.
