@@ -68,7 +68,7 @@ def summary(run):
     table = Table(title=f"Cells by asymptotic phase (T → ∞) and by what the run shows at T = {found['generations']}")
     table.add_column("asymptotic phase")
     for label in (*labels, "cells"):
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", min_width=max(map(len, label.split())))
     for phase in ("recovery", "plateau", "frozen", "collapse"):
         here = found["phase"] == phase
         row = [int((here & (found["described"].label == label)).sum()) for label in labels]

@@ -330,7 +330,8 @@ def test_arguments_of_the_wrong_kind_are_named_with_advice():
     code = (
         "import jax, jaxcollapse as jc\n"
         "key = jax.random.key(0)\n"
-        "fields = dict(target=jc.zipf(5), learner=jc.Tabular(), regime=jc.Replace(), alpha=jc.Constant(0.5), n=jc.Constant(9))\n"
+        "fields = dict(target=jc.zipf(5), learner=jc.Tabular(), regime=jc.Replace())\n"
+        "fields |= dict(alpha=jc.Constant(0.5), n=jc.Constant(9))\n"
         f"for code in {[code for code, _ in WRONG_KIND]!r}:\n"
         "    try: eval(code); print('no error')\n"
         "    except ValueError as error: print(str(error).replace(chr(10), ' '))\n"
