@@ -7,6 +7,15 @@
     phases         what happens as t → ∞, and where the boundary lies at finite t
 """
 
+from jaxcollapse.theory._accumulation import (
+    accumulate,
+    accumulation_limit,
+    fresh_inflow,
+    pooled_recursion,
+    retained,
+    retained_mixture,
+    subsample,
+)
 from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
 from jaxcollapse.theory._contexts import context_recursion, context_risk, reciprocal_moment
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
@@ -27,25 +36,32 @@ from jaxcollapse.theory._risk import (
 
 __all__ = [
     "Phase",
+    "accumulate",
+    "accumulation_limit",
     "boundary",
     "context_recursion",
     "context_risk",
     "covariance",
     "diversity",
     "diversity_recursion",
+    "fresh_inflow",
     "improvement_threshold",
     "lag_correlation",
     "leading_order_boundary",
     "memory_weight",
     "phase",
     "plateau",
+    "pooled_recursion",
     "quasi_equilibrium",
     "reciprocal_moment",
     "recursion",
+    "retained",
+    "retained_mixture",
     "risk",
     "risk_variance",
     "risk_variance_recursion",
     "scaling_curve",
     "scaling_variable",
     "spectrum",
+    "subsample",
 ]

@@ -66,7 +66,7 @@ def leading_order_boundary(
     return jnp.asarray(a, float) - shift
 
 
-def scaling_variable(alpha_t: Num[ArrayLike, "*P"], n_t: Num[ArrayLike, "*P"]) -> Float[Array, "*P"]:
+def scaling_variable(alpha_t: Num[ArrayLike, "*#P"], n_t: Num[ArrayLike, "*#P"]) -> Float[Array, "*#P"]:
     """x = (n − 1) α (2 − α)/2 ≈ n α, the real draws a generation: runs with a < 1 fall on `scaling_curve(x)`."""
     alpha, n = jnp.asarray(alpha_t, float), jnp.asarray(n_t, float)
     return (n - 1) * alpha * (2 - alpha) / 2

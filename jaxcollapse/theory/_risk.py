@@ -31,7 +31,7 @@ class Split(NamedTuple):
     fresh: Float[Array, "*grid"]
 
 
-def split_moments(alpha: Num[ArrayLike, "*grid"], n: Num[ArrayLike, "*grid"], split: str = "random") -> Split:
+def split_moments(alpha: Num[ArrayLike, "*#grid"], n: Num[ArrayLike, "*#grid"], split: str = "random") -> Split:
     """The moments of the number of synthetic draws under the three splits, elementwise."""
     alpha, n = jnp.asarray(alpha, float), jnp.asarray(n, float)
     if split == "random":
@@ -100,8 +100,8 @@ def covariance(r: Num[ArrayLike, "*T"], probs: Float[ArrayLike, " v"]) -> Float[
 
 
 def quasi_equilibrium(
-    alpha_t: Num[ArrayLike, "*P"], n_t: Num[ArrayLike, "*P"], split: str = "random"
-) -> Float[Array, "*P"]:
+    alpha_t: Num[ArrayLike, "*#P"], n_t: Num[ArrayLike, "*#P"], split: str = "random"
+) -> Float[Array, "*#P"]:
     """q_t, the risk at which generation t leaves the risk unchanged: r_t = (1 − φ_t) q_t + φ_t r_{t−1}.
 
     q = 1/(1 + n(1 − 1/n − φ)), for the random split 1/(1 + (n − 1) α(2 − α)), elementwise. A step improves iff
@@ -111,7 +111,7 @@ def quasi_equilibrium(
     return 1 / (1 + n_t * split_moments(alpha_t, n_t, split).fresh)
 
 
-def plateau(alpha: Num[ArrayLike, "*P"], n: Num[ArrayLike, "*P"], split: str = "random") -> Float[Array, "*P"]:
+def plateau(alpha: Num[ArrayLike, "*#P"], n: Num[ArrayLike, "*#P"], split: str = "random") -> Float[Array, "*#P"]:
     """r_∞ of constant α and n, approached as φ^t: 1/(1 + (n − 1) α(2 − α)); split "fixed" 1/(n α(2 − α) + 1 − α).
 
     α = 0 or n = 1: 1, collapse; α = 1: 1/n; n → ∞: 0. Errors as `recursion`.
@@ -119,7 +119,7 @@ def plateau(alpha: Num[ArrayLike, "*P"], n: Num[ArrayLike, "*P"], split: str = "
     return quasi_equilibrium(alpha, n, split)
 
 
-def improvement_threshold(risk: Num[ArrayLike, "*P"], alpha: Num[ArrayLike, "*P"]) -> Float[Array, "*P"]:
+def improvement_threshold(risk: Num[ArrayLike, "*#P"], alpha: Num[ArrayLike, "*#P"]) -> Float[Array, "*#P"]:
     """The sample size above which a generation with mixture weight α beats the risk r before it (random split).
 
     n* = 1 + (1/r − 1)/(α(2 − α)): r_t < r_{t−1} iff n_t > n*, equal at n* (for the real-only start of n_0 draws put
@@ -170,7 +170,7 @@ def affine_scan(keep: Float[Array, "times *P"], add: Float[Array, "times *P"]) -
     return jax.lax.scan(step, jnp.zeros(add.shape[1:], add.dtype), (keep, add))[1]
 
 
-def checked(alpha: Num[ArrayLike, "*P"], n: Num[ArrayLike, "*P"]) -> tuple[Float[Array, "*P"], Float[Array, "*P"]]:
+def checked(alpha: Num[ArrayLike, "*#P"], n: Num[ArrayLike, "*#P"]) -> tuple[Float[Array, "*#P"], Float[Array, "*#P"]]:
     """Both as floats; `ValueError` for concrete values out of range, traced ones pass."""
     alpha, n = jnp.asarray(alpha, float), jnp.asarray(n, float)
     for name, value, inside, expected in (
