@@ -190,7 +190,7 @@ def figure(run):
 
 
 def _regions(ax, alpha, factor, found):
-    level = sum(found["simulated verdicts"][name].astype(float) for name in VERDICTS)
+    level = np.sum([found["simulated verdicts"][name] for name in VERDICTS], axis=0)
     ax.pcolormesh(alpha, factor, level.T, cmap="Greys", vmin=0, vmax=4, shading="nearest", rasterized=True)
     styles = {"first generation": ("C0", "-"), "whole lineage": ("C1", "--"), "every step": ("C2", ":")}
     fine, size = np.linspace(alpha[0], alpha[-1], 201), np.geomspace(factor[0], factor[-1], 201)

@@ -35,15 +35,16 @@ def experiment(decay, growth, *, key, generations=300, lineages=64, order=1, voc
         return jc.metrics.squared_error(p, p_star.probs) / h_star, jc.metrics.diversity(p) / h_star
 
     _, (risk, diversity) = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record)
-    kept = times(generations)
+    kept, by_context = times(generations), {}
     risk, diversity = risk[:, kept - 1], diversity[:, kept - 1]
-    table = {"generation": ("generation", kept, {"long_name": "generation t"})}
     if order == 2:
-        table["risk_by_context"] = ("context", risk[:, -1].mean(0), {"long_name": "mean r_T of each context"})
+        by_context["risk_by_context"] = ("context", risk[:, -1].mean(0), {"long_name": "mean r_T of each context"})
         risk, diversity = risk @ p_star.contexts, diversity @ p_star.contexts
-    table["risk"] = (("lineage", "generation"), risk, {"long_name": "risk r relative to 1 − ‖p*‖²", "units": "1"})
-    table["diversity"] = (("lineage", "generation"), diversity, {"long_name": "diversity H / H*", "units": "1"})
-    return table
+    return by_context | {
+        "generation": ("generation", kept, {"long_name": "generation t"}),
+        "risk": (("lineage", "generation"), risk, {"long_name": "risk r relative to 1 − ‖p*‖²", "units": "1"}),
+        "diversity": (("lineage", "generation"), diversity, {"long_name": "diversity H / H*", "units": "1"}),
+    }
 
 
 def target(order, vocab):

@@ -4,6 +4,7 @@ Nothing is imported until it is used: `import jaxcollapse` does not import JAX.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -39,7 +40,7 @@ _HOME = {
 __all__ = [*sorted(_HOME), *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"jaxcollapse.{name}")
     if name in _HOME:

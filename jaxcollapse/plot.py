@@ -249,7 +249,7 @@ def _trajectory_legend(ax, quantiles):
         Line2D([], [], color=grey, ls=":", lw=1.2, label="median"),
         Patch(color=grey, alpha=0.2, lw=0, label=band),
     ]
-    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=3, frameon=False, fontsize=9)
+    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=2, frameon=False, fontsize=9)
 
 
 def _axes(ax, size):
