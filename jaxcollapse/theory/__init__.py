@@ -16,8 +16,10 @@ from jaxcollapse.theory._accumulation import (
     retained_mixture,
     subsample,
 )
+from jaxcollapse.theory._additive import additive, token_law
 from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
 from jaxcollapse.theory._contexts import context_recursion, context_risk, reciprocal_moment
+from jaxcollapse.theory._drift import absence, fixation_time, fixation_time_diffusion, survival_factor
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._risk import (
@@ -36,14 +38,18 @@ from jaxcollapse.theory._risk import (
 
 __all__ = [
     "Phase",
+    "absence",
     "accumulate",
     "accumulation_limit",
+    "additive",
     "boundary",
     "context_recursion",
     "context_risk",
     "covariance",
     "diversity",
     "diversity_recursion",
+    "fixation_time",
+    "fixation_time_diffusion",
     "fresh_inflow",
     "improvement_threshold",
     "lag_correlation",
@@ -64,4 +70,6 @@ __all__ = [
     "scaling_variable",
     "spectrum",
     "subsample",
+    "survival_factor",
+    "token_law",
 ]
