@@ -23,6 +23,8 @@ def counts(name: str, n: Num[ArrayLike, "*n"]) -> tuple[Int[Array, "*n"], Bool[A
         inside = (whole >= 0) & (whole <= largest())
         return jnp.where(inside, whole, jnp.zeros_like(whole)), inside
     value = np.asarray(n)
+    if value.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: got {n!r}, expected whole numbers from 0 to {largest()}")
     inside = np.asarray(np.isfinite(value) & (value >= 0) & (value <= largest()) & (value == np.floor(value)))
     if not inside.all():
         raise ValueError(

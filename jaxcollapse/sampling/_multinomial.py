@@ -8,12 +8,13 @@ weight 0 are never drawn, and the last token of positive weight takes exactly wh
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Int, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from jaxcollapse.sampling import _check, _words
 from jaxcollapse.sampling._binomial import Double, draw
@@ -42,8 +43,13 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
     valid = whole & inside.all(-1) & jnp.isfinite(total) & ((total > 0) | (number == 0))
     if not isinstance(valid, Tracer) and not valid.all():
         raise ValueError("p: got weights with a sum of zero or infinity, expected a positive finite sum where n > 0")
-    drawn = _split(_words.cipher(key), number, Double(weight, jnp.zeros_like(weight)), 0)
-    return jnp.where(valid[..., None], drawn, -jnp.ones_like(drawn))
+    drawn = _deal(_words.cipher(key), number, weight)
+    return jnp.asarray(jnp.where(valid[..., None], drawn, -jnp.ones_like(drawn)))
+
+
+@partial(jax.jit, inline=True)
+def _deal(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
+    return _split(words, number, Double(weight, jnp.zeros_like(weight)), 0)
 
 
 def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
@@ -80,16 +86,11 @@ def _sums(weight: Double) -> tuple[Double, Double]:
 
 def _chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, after: Double, level: int):
     """Deals `number` out along the leading axis of the weights."""
-    width = number.size
-    place = jnp.arange(width).reshape(number.shape)
+    uniform = _words.uniform(words, level, weight.value.shape)
 
-    def step(state, token):
-        # The draw leaves the loop one step later: with a second use in its own step XLA would compute it twice.
-        left, drawn = state
-        i, yes, no = token
-        left = left - drawn
-        return (left, draw(_words.uniform(words, level, place + i * width), left, yes, no)), drawn
+    def step(left: Int[Array, "*b"], token):
+        return left - draw(token[0], left, *token[1:]), left
 
-    tokens = jax.tree.map(lambda x: x[:-1], (jnp.arange(len(weight.value)), weight, after))
-    (left, last), drawn = lax.scan(step, (number, jnp.zeros_like(number)), tokens)
-    return jnp.concatenate([drawn[1:], last[None], (left - last)[None]])
+    # What is left is recorded, not what is drawn: with two uses in one step XLA would compute the draw twice.
+    _, left = lax.scan(step, number, (uniform, weight, after))
+    return left - lax.pad(left, jnp.zeros((), left.dtype), [(-1, 1, 0)] + [(0, 0, 0)] * number.ndim)

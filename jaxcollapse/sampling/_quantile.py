@@ -58,10 +58,9 @@ def binomial_offset(
     z: Float[Array, "*k"], variance: Float[Array, "*k"], skew: Float[Array, "*k"]
 ) -> Float[Array, "*k"]:
     """x(z) − n p, to be rounded to the nearest whole number; variance = n p q, skew = q − p."""
-    root = 1.0 / jnp.sqrt(variance)
-    s = jnp.clip(z * root, -REACH, REACH)
+    s = jnp.clip(z / jnp.sqrt(variance), -REACH, REACH)
     leading, first, second = (_in_both(rows, s, skew, odd) for rows, odd in zip(SERIES, (1, 0, 0), strict=True))
-    return variance * s * leading + first + second * (root * root)
+    return variance * s * leading + first + second / variance
 
 
 def _in_both(rows, s, skew, odd):

@@ -1,29 +1,22 @@
-"""Random words that fuse with their consumer: Threefry-2x32 with 20 rounds, written inline.
+"""Uniform variates from counters: Threefry-2x32 with 20 rounds, written inline so that it compiles to one kernel.
 
 Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 2011). The block cipher is that of
 `jax.random`; a counter here starts with a word that `jax.random` never uses, so that the two cannot collide.
 """
 
-from typing import NamedTuple
+import math
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Key, UInt32
 
 AnyKey = Key[Array, ""] | UInt32[Array, "_"]
 Cipher = UInt32[Array, "2"]
 
 DOMAIN = 0x6A09E667
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-
-
-class Uniform(NamedTuple):
-    """One uniform variate as a tail probability in (0, ½], precise relative to itself down to 2⁻⁶⁴, and which tail."""
-
-    tail: Float[Array, "*k"]
-    upper: Bool[Array, "*k"]
 
 
 def cipher(key: AnyKey) -> Cipher:
@@ -34,12 +27,18 @@ def cipher(key: AnyKey) -> Cipher:
     return data if str(jr.key_impl(key)) == "threefry2x32" else jr.bits(key, (2,), "uint32")
 
 
-def uniform(words: Cipher, stream: int, position: Int[Array, "*k"]) -> Uniform:
-    """The uniform of every counter (stream, position)."""
-    high, low = threefry(words, jnp.uint32(DOMAIN + stream), position.astype(jnp.uint32))
+def uniform(words: Cipher, stream: int, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """±v, one a counter (stream, place in the array): v in (0, ½] is the probability of the upper (+) or lower tail.
+
+    v is precise relative to itself down to 2⁻⁶⁴. The caller keeps a loop between this and what uses it: fused into a
+    long kernel, twenty rounds cost LLVM's vectoriser (seen in jaxlib 0.12) half a minute.
+    """
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    high, low = threefry(words, jnp.uint32(DOMAIN + stream), place)
     # By way of int32: a conversion from uint32 takes several instructions.
     coarse, fine = (lax.shift_right_logical(w, jnp.uint32(1)).astype(jnp.int32).astype(float) for w in (high, low))
-    return Uniform((coarse + (fine + 0.5) * 2.0**-31) * 2.0**-32, (high & jnp.uint32(1)) == jnp.uint32(1))
+    tail = (coarse + (fine + 0.5) * 2.0**-31) * 2.0**-32
+    return jnp.where((high & jnp.uint32(1)) == jnp.uint32(1), tail, -tail)
 
 
 def threefry(words: Cipher, x: UInt32[Array, ""], y: UInt32[Array, "*k"]) -> tuple[UInt32[Array, "*k"], ...]:
