@@ -8,10 +8,11 @@ Every function draws on `ax=` (by default on axes of its own) and returns it; no
 a window. Save with `ax.figure.savefig("map.pdf", bbox_inches="tight")`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Num, Shaped
+from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 
 from jaxcollapse._boundary import Boundary
@@ -46,6 +47,7 @@ def phase(
     exact: Num[np.ndarray, " X"] | None = None,
     formula: Num[np.ndarray, " X"] | None = None,
     phases: Shaped[np.ndarray, "X Y"] | None = None,
+    borders: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
     described: Shaped[np.ndarray, "X Y"] | None = None,
     expected: Mapping[str, str] = EXPECTED,
     labels: tuple[str, str] = (r"decay $a$   ($\alpha_t = a_0 t^{-a}$)", r"growth $b$   ($n_t = n_0 t^{b}$)"),
@@ -56,26 +58,28 @@ def phase(
 ) -> Axes:
     """Heatmap of log10 risk over the grid (x, y), what the run shows beside what theory says.
 
-    `boundary`: of r = level along y for each x, a `phase.Boundary` (points with their pointwise intervals, the
-    simultaneous band shaded) or bare roots; `exact`: the finite-horizon boundary of the recursion; `formula`: its
-    leading order. `phases`: names of the asymptotic phases, outlined and named in their regions; `described`: labels of
-    `phase.describe`, hatched where they are not those `expected` in the cell's phase (dotted: undetermined). NaN leaves
-    a gap everywhere. The colours (viridis) grow lighter with the risk and so survive print in grey; risks below
-    `limits`, by default 1e−4 to 1, share the darkest.
+    `boundary`: of r = level along y for each x, a `phase.Boundary` (with its intervals and simultaneous band) or bare
+    roots; `exact`: the finite-horizon boundary of the recursion; `formula`: its leading order. `phases`: names of the
+    asymptotic phases, written in their regions; `borders`: the exact (x, y) polylines between these (else the edges of
+    the cells). `described`: labels of `phase.describe`, with strokes where they are not those `expected` in the cell's
+    phase, dots where undetermined. NaN leaves gaps in lines; cells of NaN risk are light grey and unmarked. Colours
+    (viridis) grow lighter with the risk, in grey too; those below `limits`, by default 1e−4 to 1, share the darkest.
     """
     _check_grid(x, y, risk=risk, phases=phases, described=described)
     _check_slices(x, boundary=getattr(boundary, "root", boundary), exact=exact, formula=formula)
     ax = _axes(ax, (7.2, 6.0))
-    _heatmap(ax, x, y, risk, risk_label, limits)
+    missing = _heatmap(ax, x, y, risk, risk_label, limits)
     keys = _lines(ax, x, y, boundary, exact, formula, f"$r_T = {level:g}$: ")
     if phases is not None and described is not None:
-        keys += _hatch(ax, x, y, phases, described, expected)
+        keys += _mark(ax, x, y, np.where(np.isnan(risk), "", phases), described, expected)
+    if phases is not None or borders is not None:
+        keys += _outline(ax, x, y, phases, borders)
     if phases is not None:
-        lines = [line for line in (exact, formula, getattr(boundary, "root", boundary)) if line is not None]
-        keys += _name_regions(ax, x, y, phases, lines)
+        _name_regions(ax, x, y, phases, (exact, formula, getattr(boundary, "root", boundary)), borders is not None)
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=_span(x), ylim=_span(y))
-    if keys:
-        ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=2, frameon=False, fontsize=9)
+    for axis, v in ((ax.xaxis, x), (ax.yaxis, y)):  # whole cells are shown; ticks stand within the data
+        axis.set_ticks([t for t in axis.get_ticklocs() if v[0] <= t.round(9) <= v[-1]])
+    _legend(ax, keys + missing)
     return ax
 
 
@@ -109,10 +113,15 @@ def trajectories(
     if exact is not None:
         ax.plot(generation, exact, color="black", lw=1.1, ls=(0, (5, 3)), label="exact mean")
     if exact is not None and exact_se is not None:
-        for edge in (exact - Z * exact_se, exact + Z * exact_se):
-            ax.plot(generation, edge, color="black", lw=0.6, alpha=0.6, label="exact mean ± 1.96 exact s.e.")
+        edges = np.stack([exact - Z * exact_se, exact + Z * exact_se], 1)
+        ax.plot(generation, edges, color="black", lw=0.6, alpha=0.6, label="exact mean ± 1.96 exact s.e.")
     ax.set(xscale="log", yscale="log", xlabel="generation $t$", ylabel=ylabel)
-    _trajectory_legend(ax, quantiles)
+    means = [line for line in ax.lines if line.get_gid() == "mean"]
+    theory = {line.get_label(): line for line in ax.lines if str(line.get_label()).startswith("exact mean")}
+    band = f"{100 * quantiles[0]:g}–{100 * quantiles[1]:g} % of lineages"
+    se_key, spread = (Patch(color="0.35", alpha=a, lw=0, label=b) for a, b in ((0.55, "mean ± 1.96 s.e."), (0.2, band)))
+    keys = [*means, *theory.values(), se_key, Line2D([], [], color="0.35", ls=":", lw=1.2, label="median"), spread]
+    _legend(ax, keys)
     return ax
 
 
@@ -150,8 +159,11 @@ def collapse_curve(
     if np.any(risk >= 1):
         over = x[risk >= 1]
         ax.plot(over, np.full(over.size, top), "^", color="0.35", ms=5, label=r"$\hat r \geq 1$", zorder=3)
-    ax.set(xscale="log", xlabel=r"$x = (n_T - 1)\, a_T (2 - a_T) / 2$", ylabel="relative risk $r_T$")
-    ax.set_yscale("logit")
+    ax.set(xscale="log", xlabel=r"$x = (n_T - 1)\, a_T (2 - a_T) / 2$", ylabel="relative risk $r_T$", yscale="logit")
+    k = np.arange(1, 1 - np.log10(min(floor, (1 - top) / 2)))[:: 2 if floor < 1e-8 else 1].astype(int)
+    names = [f"$10^{{-{i}}}$" if i > 1 else "0.1" for i in k] + ["½"] + [f"{1 - 0.1**i:.{i}f}" for i in k]
+    ax.set_yticks([*0.1**k, 0.5, *(1 - 0.1**k)], labels=names)
+    ax.set_yticks([], minor=True)
     ax.set_ylim(floor, 1 - (1 - top) / 2)
     ax.legend(loc="lower left", frameon=False)
     return ax
@@ -162,27 +174,33 @@ def _heatmap(ax, x, y, risk, label, limits):
     if positive.size == 0:
         raise ValueError("risk: got no positive value, expected relative risks; try dividing by 1 − ‖p*‖²")
     low, high = limits or (np.clip(10.0 ** np.floor(np.log10(positive.min())), 1e-4, 0.1), 1.0)
-    shades = plt.get_cmap("viridis").with_extremes(bad="0.85")
-    shown = np.ma.masked_invalid(np.where(risk > 0, risk, np.nan)).T
-    mesh = ax.pcolormesh(x, y, shown, shading="nearest", cmap=shades, norm=LogNorm(low, high), rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label=label, pad=0.02, extend="min" if positive.min() < low else "neither")
+    shades, norm = plt.get_cmap("viridis").with_extremes(bad="0.93"), LogNorm(low, high)
+    shown, clipped = np.ma.masked_invalid(np.where(risk <= 0, low, risk)).T, np.nanmin(risk) < low
+    mesh = ax.pcolormesh(x, y, shown, shading="nearest", cmap=shades, norm=norm, rasterized=True)
+    bar = ax.figure.colorbar(mesh, ax=ax, label=label, pad=0.02, extend="min" if clipped else "neither")
+    if clipped:
+        decades = [d for d in 10.0 ** np.arange(-12, 1) if 1.01 * low < d < 1.01 * high]
+        bar.set_ticks([low, *decades], labels=[f"≤{low:g}", *(f"{d:g}" for d in decades)])
+    return _cells(ax, x, y, np.isnan(risk), "not computed", facecolor="0.93", edgecolor="0.7", linewidth=0.6)
 
 
-def _hatch(ax, x, y, phases, described, expected):
-    """Dots where the run is undetermined, strokes where it shows something else than its asymptotic phase."""
+def _mark(ax, x, y, phases, described, expected):
+    """Strokes where the run shows something else than its asymptotic phase, a dot where it is undetermined."""
     wanted = np.vectorize(lambda name: expected.get(name, ""), otypes=[object])(phases)
-    open_ = described == "undetermined"
-    keys = []
-    for mask, hatch, label in (
-        ((wanted != "") & (described != wanted) & ~open_, "///", "run differs from the asymptotic phase"),
-        (open_, "..", "run undetermined"),
-    ):
-        if mask.any():
-            cells = np.ma.masked_where(~mask, np.zeros(mask.shape)).T
-            style = {"hatch": hatch, "facecolor": "none", "edgecolor": (0, 0, 0, 0.55), "linewidth": 0}
-            ax.pcolor(x, y, cells, shading="nearest", **style)
-            keys.append(Patch(label=label, **style))
+    open_ = (described == "undetermined") & (phases != "")
+    differs = (wanted != "") & (described != wanted) & ~open_
+    style = {"hatch": "///", "facecolor": "none", "edgecolor": (0, 0, 0, 0.45), "linewidth": 0}
+    keys = _cells(ax, x, y, differs, "run differs from its phase", **style)
+    if open_.any():
+        (i, j), label = np.nonzero(open_), "run undetermined"
+        keys += ax.plot(x[i], y[j], "ko", ms=2.6, mec="white", mew=0.4, zorder=1.5, label=label, gid=label)
     return keys
+
+
+def _cells(ax, x, y, mask, label, **style):
+    if mask.any():
+        ax.pcolor(x, y, np.ma.masked_equal(mask, False).T, shading="nearest", **(style | {"facecolor": "none"}))
+    return [Patch(label=label, **style)] if mask.any() else []
 
 
 def _lines(ax, x, y, boundary, exact, formula, name):
@@ -197,39 +215,46 @@ def _lines(ax, x, y, boundary, exact, formula, name):
         keys += ax.plot(x, getattr(boundary, "root", boundary), label=name + "simulated", **style)
     if isinstance(boundary, Boundary):
         low, high, *band = (np.clip(end, *_span(y)) for end in boundary[1:5])
-        ax.vlines(x, low, high, color="white", lw=3.2, zorder=4)
-        ax.vlines(x, low, high, color="black", lw=1.4, zorder=4)
-        bar = {"ls": "none", "marker": "|", "ms": 12, "mew": 1.4, "color": "black"}
-        keys.append(Line2D([], [], label="its interval, 95 % pointwise", **bar))
-        shade = {"facecolor": (1, 1, 1, 0.5), "edgecolor": "0.3", "lw": 0.6}
+        ax.vlines(x, low, high, color="black", lw=1.4, zorder=4, path_effects=_halo(3.2))
+        keys += ax.plot([], [], "k|", ms=12, mew=1.4, label="its interval, 95 % pointwise")
+        shade = {"facecolor": (1, 1, 1, 0.2), "edgecolor": "black", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1.8}
         keys.append(ax.fill_between(x, *band, label="its band, 95 % for all at once", **shade))
     return keys
 
 
-def _name_regions(ax, x, y, phases, lines):
-    """Outlines of the regions, and each name where it is farthest from the region's edge and from the lines."""
+def _outline(ax, x, y, phases, borders):
+    """The exact borders or, without them, the edges of the regions that are more than one cell wide."""
+    label = r"asymptotic phases, $T \to \infty$"
+    style = {"color": "white", "lw": 1.2, "path_effects": _halo(2.4, "0.25"), "label": label, "zorder": 1.9}
+    if borders is not None:  # one line with gaps, lest the halo of one piece cross another
+        return ax.plot(*([v for line in borders for v in (*line[axis], np.nan)] for axis in (0, 1)), **style)
+    wide = [np.concatenate([_span(v)[:1], v, _span(v)[1:]]) for v in (x, y)]
+    for region in (phases == name for name in np.unique(phases)):
+        if _distance(region).max() >= 1.5:  # else its neighbours' outlines are its own
+            inside = np.pad(region, 1, "edge").T.astype(float)
+            edge = ax.contour(*wide, inside, levels=[0.5], colors="white", linewidths=1.2)
+            edge.set(path_effects=style["path_effects"])
+    return [Line2D([], [], **style)]
+
+
+def _name_regions(ax, x, y, phases, lines, beside):
+    """Each name where it is farthest from its region's edge and from the lines; a phase that is a line, along it."""
     clear = np.ones(phases.shape, bool)
-    for line in lines:
+    for line in (v for v in lines if v is not None):
         at = np.flatnonzero(np.isfinite(line))
         clear[at, np.abs(y[:, None] - np.asarray(line)[at]).argmin(0)] = False
-    wide = [np.concatenate([_span(v)[:1], v, _span(v)[1:]]) for v in (x, y)]
     for name in np.unique(phases):
-        region = phases == name
-        thin = _distance(region).max() < 1.5  # one cell wide: its neighbours' outlines are its own
+        region, turn, up = phases == name, {"va": "center", "fontsize": 11.0}, 0.0
+        thin = _distance(region).max() < 1.5
         i, j = np.unravel_index(_distance(region & (clear | thin), 0.3).argmax(), region.shape)
-        angle, size = 0.0, 11.0
-        if not thin:
-            edge = ax.contour(*wide, np.pad(region, 1, "edge").T.astype(float), levels=[0.5], colors="white")
-            edge.set(path_effects=_halo(2.4, "0.25"), linewidth=1.2)
-        elif region.sum() > 2:
+        if thin and region.sum() > 2:
             cells = np.argwhere(region)
-            (i, j), size = cells[len(cells) // 2], 9.5
+            i, j = cells[len(cells) // 2]
             angle = np.degrees(np.arctan(np.polyfit(x[cells[:, 0]], y[cells[:, 1]], 1)[0]))
-        style = {"color": "white", "ha": "center", "va": "center", "path_effects": _halo(2.5, "black"), "zorder": 6}
-        turn = {"rotation": angle, "rotation_mode": "anchor", "transform_rotates_text": True}
-        ax.text(x[i], y[j], name, fontsize=size, **style, **turn)
-    outline = {"color": "white", "lw": 1.2, "path_effects": _halo(2.4, "0.25")}
-    return [Line2D([], [], label="asymptotic phases, $T \\to \\infty$", **outline)]
+            turn = {"rotation": angle, "rotation_mode": "anchor", "transform_rotates_text": True, "fontsize": 9.5}
+            turn["va"], up = ("bottom", 0.35 * (y[1] - y[0])) if beside else ("center", 0.0)
+        style = {"color": "white", "ha": "center", "path_effects": _halo(2.5, "black"), "zorder": 6}
+        ax.text(x[i], y[j] + up, name, **style, **turn)
 
 
 def _distance(mask, stretch=1.0):
@@ -237,22 +262,16 @@ def _distance(mask, stretch=1.0):
     return np.asarray(distance_transform_edt(np.pad(mask, 1), sampling=(stretch, 1.0)))[1:-1, 1:-1]
 
 
-def _trajectory_legend(ax, quantiles):
-    means = [line for line in ax.lines if line.get_gid() == "mean"]
-    exact = {line.get_label(): line for line in ax.lines if str(line.get_label()).startswith("exact mean")}
-    grey = "0.35"
-    band = f"{100 * quantiles[0]:g}–{100 * quantiles[1]:g} % of lineages"
-    keys = [
-        *means,
-        *exact.values(),
-        Patch(color=grey, alpha=0.55, lw=0, label="mean ± 1.96 s.e."),
-        Line2D([], [], color=grey, ls=":", lw=1.2, label="median"),
-        Patch(color=grey, alpha=0.2, lw=0, label=band),
-    ]
-    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.01), ncols=2, frameon=False, fontsize=9)
+def _legend(ax, keys):
+    """Above the axes and no wider, for an overhang would push the colour bars of a constrained layout away."""
+    style = {"frameon": False, "columnspacing": 1.0, "labelspacing": 0.3, "handlelength": 1.6, "handletextpad": 0.6}
+    for size, columns in ((9, 3), (8, 3), (9, 2), (8, 2), (7, 2), (6.5, 2), (7, 1)) if keys else ():
+        style |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "fontsize": size, "ncols": columns}
+        if ax.legend(handles=keys, **style).get_window_extent().width <= ax.get_window_extent().width:
+            break
 
 
-def _axes(ax, size):
+def _axes(ax, size) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
@@ -262,8 +281,7 @@ def _halo(width, colour="white"):
 
 def _span(values):
     """The outer edges of the cells around sorted grid points."""
-    low, high = values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
-    return float(low), float(high)
+    return float(1.5 * values[0] - 0.5 * values[1]), float(1.5 * values[-1] - 0.5 * values[-2])
 
 
 def _check_grid(x, y, **fields):
@@ -271,9 +289,8 @@ def _check_grid(x, y, **fields):
         raise ValueError(f"x, y: got {len(x)} and {len(y)} values, expected at least 2 each")
     for name, field in fields.items():
         if field is not None and np.shape(field) != (len(x), len(y)):
-            raise ValueError(
-                f"{name}: got shape {np.shape(field)}, expected (len(x), len(y)) = {(len(x), len(y))}; try {name}.T"
-            )
+            size = f"(len(x), len(y)) = {(len(x), len(y))}"
+            raise ValueError(f"{name}: got shape {np.shape(field)}, expected {size}; try {name}.T")
 
 
 def _check_slices(x, **lines):

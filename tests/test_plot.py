@@ -1,10 +1,13 @@
 """Pictures: what is drawn is what was given, on the axes that were given, and nothing else is touched."""
 
+import itertools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
 from scipy.special import expit
 
 from jaxcollapse import phase, plot
@@ -79,7 +82,7 @@ def test_every_layer_of_the_map_has_its_key():
         "$r_T = 0.5$: simulated",
         "its interval, 95 % pointwise",
         "its band, 95 % for all at once",
-        "run differs from the asymptotic phase",
+        "run differs from its phase",
         "run undetermined",
         "asymptotic phases, $T \\to \\infty$",
     ]
@@ -100,9 +103,7 @@ def test_phases_are_named_once_inside_their_regions():
 
 
 def test_a_phase_that_is_one_cell_wide_is_named_along_itself():
-    square = np.where(DECAY[:, None] < DECAY, "recovery", "collapse").astype(object)
-    np.fill_diagonal(square, "plateau")
-    ax = plot.phase(DECAY, DECAY, RISK[:, :9], phases=square.astype(str))
+    ax = plot.phase(DECAY, DECAY, RISK[:, :9], phases=SQUARE)
     turned = {text.get_text(): text.get_rotation() for text in ax.texts}
     assert turned["recovery"] == turned["collapse"] == 0.0
     assert turned["plateau"] != 0.0
@@ -112,11 +113,17 @@ def hatched(ax):
     return {c.get_hatch(): int(np.ma.count(c.get_array())) for c in ax.collections if c.get_hatch()}
 
 
+def dotted(ax):
+    return [xy for line in ax.lines if line.get_gid() == "run undetermined" for xy in line.get_xydata()]
+
+
 def test_hatching_marks_the_cells_that_differ_and_those_alone():
     assert hatched(full_map()) == {}
     described = DESCRIBED.copy()
     described[0, 5], described[8, 0], described[8, 1] = "stationary", "undetermined", "undetermined"
-    assert hatched(full_map(described=described)) == {"///": 1, "..": 2}
+    ax = full_map(described=described)
+    assert hatched(ax) == {"///": 1}
+    np.testing.assert_array_equal(dotted(ax), [[2.0, 0.0], [2.0, 0.2]])
 
 
 def test_a_phase_without_an_expectation_is_not_hatched():
@@ -142,12 +149,77 @@ def test_open_intervals_end_at_the_edge_of_the_map():
     assert ax.get_ylim() == pytest.approx((-0.1, 2.1))
 
 
-def test_missing_cells_are_left_grey():
+def test_missing_cells_are_grey_unmarked_and_have_a_key():
     risk = RISK.copy()
-    risk[2, 3] = np.nan
-    ax = plot.phase(DECAY, GROWTH, risk, phases=PHASES)
+    risk[2, 3] = risk[8, 0] = np.nan
+    described = np.full(RISK.shape, "undetermined")
+    described[2] = "stationary"
+    ax = plot.phase(DECAY, GROWTH, risk, phases=PHASES, described=described)
+    assert heatmap(ax).get_array().mask.sum() == 2
+    assert hatched(ax) == {"///": 10} and len(dotted(ax)) == RISK.size - 12
+    assert labels(ax)[-1] == "not computed" and "not computed" not in labels(full_map())
+    grey, yellow = heatmap(ax).cmap.get_bad()[:3], heatmap(ax).cmap(1.0)[:3]
+    assert np.ptp(grey) == 0 and grey[0] > yellow @ np.array([0.2126, 0.7152, 0.0722])
+
+
+BORDERS = [([0, 1], [0, 1]), (np.array([1, 1]), np.array([1, 3])), ([1, 3], [1, 1])]
+SQUARE = np.where(DECAY[:, None] < DECAY, "recovery", np.where(DECAY[:, None] > DECAY, "collapse", "plateau"))
+
+
+def test_exact_borders_stand_in_for_the_edges_of_cells_and_a_name_beside_its_own():
+    ax = plot.phase(DECAY, DECAY, RISK[:, :9], phases=SQUARE, borders=BORDERS)
+    gap = [np.nan, np.nan]
+    drawn = [[0, 0], [1, 1], gap, [1, 1], [1, 3], gap, [1, 1], [3, 1], gap]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), drawn)
+    assert not any(isinstance(c, ContourSet) for c in ax.collections)
+    assert any(isinstance(c, ContourSet) for c in plot.phase(DECAY, DECAY, RISK[:, :9], phases=SQUARE).collections)
+    assert ax.get_xlim() == pytest.approx((-0.125, 2.125))
+    assert labels(ax) == labels(plot.phase(DECAY, DECAY, RISK[:, :9], borders=BORDERS))
     ax.figure.canvas.draw()
-    assert heatmap(ax).get_array().mask.sum() == 1
+    name = next(text for text in ax.texts if text.get_text() == "plateau")
+    x, y = name.get_position()
+    assert y > x and name.get_va() == "bottom"
+    across, up = np.diff(ax.transData.transform([(0, 0), (1, 1)]), axis=0)[0]
+    assert name.get_rotation() == pytest.approx(np.degrees(np.arctan2(up, across)))
+
+
+def test_the_simultaneous_band_lets_the_map_through_and_matches_its_key():
+    ax = full_map()
+    band = next(c for c in ax.collections if str(c.get_label()).startswith("its band"))
+    key = ax.get_legend().legend_handles[labels(ax).index(band.get_label())]
+    assert band.get_facecolor()[0, 3] < 0.3 and band.get_edgecolor()[0].tolist() == [0, 0, 0, 1]
+    assert key.get_facecolor() == tuple(band.get_facecolor()[0])
+    assert key.get_edgecolor() == tuple(band.get_edgecolor()[0])
+
+
+def test_ticks_stand_within_the_data_though_whole_cells_are_shown():
+    ax = plot.phase(DECAY[::2], GROWTH[::5], RISK[::2, ::5])
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.25, 2.25), (-0.5, 2.5))
+    for ticks in (ax.get_xticks(), ax.get_yticks()):
+        assert (min(ticks), max(ticks)) == (0.0, 2.0) and len(ticks) >= 4
+
+
+def test_a_clipped_scale_says_so_at_its_lower_end():
+    risk = np.where(RISK < 0.01, 0.0, RISK)  # a risk of zero is computed too
+    meshes = [heatmap(plot.phase(DECAY, GROWTH, risk, limits=limits)) for limits in ((1e-9, 1.0), (0.05, 1.0))]
+    assert not any(np.ma.getmaskarray(mesh.get_array()).any() for mesh in meshes)
+    assert meshes[1].colorbar.extend == "min" and heatmap(full_map()).colorbar.extend == "neither"
+    assert [tick.get_text() for tick in meshes[1].colorbar.ax.get_yticklabels()] == ["≤0.05", "0.1", "1"]
+
+
+@pytest.mark.parametrize("width", [5.0, 8.0])
+def test_legends_do_not_squeeze_panels_or_push_colour_bars_away(width):
+    figure, axes = plt.subplots(2, 2, figsize=(2 * width, 10), layout="constrained")
+    full_map(ax=axes[0, 0], described=np.full(RISK.shape, "undetermined"))
+    plot.phase(DECAY, GROWTH, RISK, ax=axes[1, 0])
+    figure.canvas.draw()
+    (above, below), renderer = axes[:, 0], figure.canvas.get_renderer()
+    for ax in (above, below):
+        panel, bar = ax.get_window_extent(), heatmap(ax).colorbar.ax.get_window_extent()
+        assert bar.x0 - panel.x1 < 0.1 * panel.width
+        assert panel.width > 0.7 * axes[0, 1].get_window_extent().width
+    assert above.get_legend().get_window_extent(renderer).width <= 1.05 * above.get_window_extent().width
+    assert above.get_window_extent().height > 0.6 * figure.bbox.height / 2
 
 
 # Trajectories
@@ -203,6 +275,17 @@ def test_risks_above_one_are_marked_and_not_lost():
     ax = plot.collapse_curve(x, risk)
     assert labels(ax)[-1] == r"$\hat r \geq 1$"
     assert ax.lines[-1].get_xdata().tolist() == [1e-3]
+
+
+@pytest.mark.parametrize("smallest", [0.02, 1e-6, 1e-14])
+def test_the_logit_ticks_do_not_collide(smallest):
+    ax = plot.collapse_curve(np.array([1e-3, 1.0, 1e6]), np.array([0.999, 0.3, smallest]))
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    shown = [t for t, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True) if low <= y <= high]
+    boxes = sorted((t.get_window_extent() for t in shown), key=lambda box: box.y0)
+    assert len(boxes) >= 4 and "½" in [t.get_text() for t in shown]
+    assert all(a.y1 < b.y0 for a, b in itertools.pairwise(boxes))
 
 
 # Misuse
