@@ -1,21 +1,22 @@
 """The command line: run · plot · theory · doctor.
 
 JAX is imported after the arguments are understood, so that help and mistakes answer at once. Results go to standard
-output, all else to standard error. Exit codes: 0, 2 usage, 1 a run that failed, 130 interrupted.
+output, all else to standard error. Exit codes: 0, 2 usage, 1 a run that failed, 130 interrupted. A `ValueError` of the
+form "name: got …" is one line: a mistake in what was asked for until the experiment is traced, a failure after.
 """
 
 import json
 import logging
 import os
 import platform
+import re
 import shlex
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,36 +54,66 @@ def run(
     store: Annotated[Path | None, typer.Option(help="Folder for the results; runs/NAME-OF-FILE if not given.")] = None,
     axis: Annotated[list[str] | None, typer.Option(help="NAME=START:STOP:NUM, or with :log, or NAME=v1,v2,…")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a keyword.")] = None,
-    chunk: Annotated[int | None, typer.Option(min=1, help="Points computed side by side.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Independent repetitions of every point.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    chunk: Annotated[int | None, typer.Option(help="Points computed side by side, at least 1.")] = None,
+    repeats: Annotated[int, typer.Option(help="Independent repetitions of every point, at least 1.")] = 1,
+    seed: Annotated[int, typer.Option(help="From 0 to 4294967295.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Trace it, say what would run, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Maps an experiment over its grid, prints its summary and draws its figure."""
+    """Maps an experiment over its grid, prints its summary and draws its figure.
+
+    FILE is a Python file that may define:
+
+    AXES, a dict of a list of numbers for each name (or see --axis);
+
+    experiment(axis, ..., *, key) -> dict of arrays, required; its other keywords are for --set;
+
+    summary(run) -> text, or what rich can print, from the labelled dataset of the run;
+
+    figure(run) -> a matplotlib figure.
+    """
     from jaxcollapse import _present
 
     store = store or Path("runs") / file.stem
-    with _errors(file):
+    with _errors(file), _blame(file):
         experiment, plan = _prepare(file, store, axis or [], settings or [], chunk, repeats, seed)
         typer.echo(f"{file}: {_present.grid(plan)} -> {store}", err=True)
         if dry_run:
-            report = _present.planned(plan)
+            report = _present.planned(plan) | {"seed": seed}
             typer.echo(json.dumps(report) if as_json else "\n".join(f"{name}: {v}" for name, v in report.items()))
             return
     table = _carry_out(plan, file)
-    report = _present.finished(table, store)
-    with _errors(file, lambda: f"The results are kept in {store}."):
+    report = _present.finished(plan, table) | {"seed": seed, "summary": None, "figure": None}
+    failed = not bool(table.valid.any()) or _conclude(experiment, table, report, as_json)
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        typer.echo(f"figure: {report['figure']}\n" * bool(report["figure"]) + f"data: {store}")
+    raise typer.Exit(int(failed))
+
+
+def _conclude(experiment: "Experiment", table: "xr.Dataset", report: dict[str, Any], as_json: bool) -> bool:
+    """Adds summary and figure to the report, each whatever becomes of the other; whether one of them failed."""
+    from jaxcollapse import _present
+
+    def summary() -> None:
         text = _present.summary(experiment, table)
-        image = Path(f"{store}.png")
+        report["summary"] = _present.as_text(text) if as_json else _present.show(text)
+
+    def figure() -> None:
+        image = Path(f"{report['store']}.png")
         report["figure"] = str(image) if _present.draw(experiment, table, image) else None
-        if as_json:
-            typer.echo(json.dumps(report | {"summary": _present.as_text(text)}))
-            return
-        _present.show(text)
-    if report["figure"]:
-        typer.echo(f"figure: {image}")
-    typer.echo(f"data: {store}")
+
+    codes = []
+    for step in (summary, figure):
+        try:
+            with _errors(experiment.path, lambda: f"The results are kept in {report['store']}."):
+                step()
+        except typer.Exit as stop:
+            codes.append(stop.exit_code)
+    if 130 in codes:
+        raise typer.Exit(130)
+    return bool(codes)
 
 
 @app.command()
@@ -94,15 +125,20 @@ def plot(
     """Redraws the figure of a run."""
     from jaxcollapse import _experiment, _present, _store
 
-    with _errors(file or store):
-        with _blame(store):
-            table = _store.open(store)
-        source = file or Path(table.attrs.get("file", ""))
-        if not source.is_file():
-            raise _experiment.UsageError(f"{store}: file: got {source}, which is gone; try --file with its new place")
-        experiment = _experiment.load(source)
+    with _errors(file or store), _blame(store):
+        if not (store / "zarr.json").is_file():
+            advice = f"try jaxcollapse run FILE --store {'NAME' if store.exists() else store}"
+            raise ValueError(f"store: got {_experiment.what_is(store)}, expected a folder written by a run; {advice}")
+        table = _store.open(store)
+        if message := _present.unfinished(table):
+            typer.echo(f"{store}: {message}", err=True)
+        source = file or Path(table.attrs.get("file", "the Python session that wrote it"))
+        if not file and not source.is_file():
+            raise ValueError(f"file: got {source}, which is gone; try --file with its new place")
+        with _blame(source):
+            experiment = _experiment.load(source)
         if experiment.figure is None:
-            raise _experiment.UsageError(f"{source}: figure: not defined, expected a function of the run")
+            raise _experiment.UsageError(f"{source}: figure: got none, expected a function of the run -> figure")
     image = output or Path(f"{store}.png")
     with _errors(source):
         if not _present.draw(experiment, table, image):
@@ -116,22 +152,28 @@ def theory(
     b: Annotated[float, typer.Option(help="Growth of the sample size.")],
     a0: Annotated[float, typer.Option(help="Scale of the mixture weight.")] = 0.5,
     n0: Annotated[float, typer.Option(help="Scale of the sample size.")] = 20.0,
-    generations: Annotated[int, typer.Option(min=1, help="Horizon of the exact risk.")] = 300,
+    generations: Annotated[int, typer.Option(help="Horizon of the exact risk, at least 1.")] = 300,
     as_json: Json = False,
 ) -> None:
-    """What becomes of α_t = min(1, a₀ t^−a) and n_t = round(n₀ t^b): regime, limit and rate."""
-    import jax
+    """What becomes of α_t = min(1, a₀ t^−a) and n_t = round(n₀ t^b): regime, limit and rate as t → ∞, and the exact
+    relative risk r at a finite horizon, where the asymptotic law may not have set in yet.
+    """
+    from jaxcollapse import _present
 
-    from jaxcollapse import theory
-    from jaxcollapse._schedule import PowerLaw
+    with _errors(Path("theory")), _blame(Path("theory")):
+        _present.check_theory(a, b, a0, n0, generations)
+        import jax
 
-    alpha, n = PowerLaw(a0, exponent=-a, cap=1), PowerLaw(n0, exponent=b)
-    with _errors(Path("theory")), _blame(Path("theory")), jax.enable_x64(True):
-        phase = theory.phase(alpha, n)
-        exact = float(theory.risk(alpha, n, generations)[-1])
-    known = {name: None if value != value else value for name, value in phase._asdict().items()}  # NaN is no JSON
-    report = known | {"text": phase.text, "generations": generations, "risk": exact}
-    typer.echo(json.dumps(report) if as_json else f"{phase.text}\nexact r at generation {generations}: {exact:.6g}")
+        from jaxcollapse import theory
+        from jaxcollapse._schedule import PowerLaw
+
+        alpha, n = PowerLaw(a0, exponent=-a, cap=1), PowerLaw(n0, exponent=b)
+        with jax.enable_x64(True):
+            phase = theory.phase(alpha, n)
+            exact = float(theory.risk(alpha, n, generations)[-1])
+            rest = float(theory.diversity(alpha, n, generations)[-1])
+    report = _present.horizon(phase, generations, exact, rest)
+    typer.echo(json.dumps(report) if as_json else _present.theory_lines(report))
 
 
 @app.command()
@@ -142,7 +184,7 @@ def doctor() -> None:
     failed = False
     with _errors(Path("doctor")):
         for name, good, text in _doctor.checks():
-            typer.echo(f"{'  ' if good is None else 'ok' if good else '!!'}  {name:<14}{text}")
+            typer.echo(f"{'' if good is None else 'ok' if good else 'FAIL':<4}  {name:<14}{text}")
             failed |= good is False
     raise typer.Exit(int(failed))
 
@@ -152,29 +194,33 @@ def _prepare(
 ) -> tuple["Experiment", "Plan"]:
     from jaxcollapse import _experiment
 
-    with _blame(file):
-        replaced, bound = _experiment.parse_axes(axes), _experiment.parse_settings(settings)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed: got {seed}, expected a whole number from 0 to {2**32 - 1}; try --seed 0")
+    for option, number in (("--chunk", chunk), ("--repeats", repeats)):
+        if number is not None and number < 1:
+            raise ValueError(f"{option}: got {number}, expected a whole number of at least 1; try {option} 1")
+    replaced, bound = _experiment.parse_axes(axes), _experiment.parse_settings(settings)
     experiment = _experiment.customise(_experiment.load(file), replaced, bound)
     import jax
 
     from jaxcollapse._plan import plan
 
     arguments = {"key": jax.random.key(seed), "store": store, "repeats": repeats, "chunk": chunk}
-    with _blame(file):
-        return experiment, plan(experiment.function, experiment.axes, **arguments)
+    return experiment, plan(experiment.function, experiment.axes, **arguments)
 
 
 def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
-    from jaxcollapse import _progress, _sweep
+    from jaxcollapse import _experiment, _progress, _sweep
 
     attrs = {
         "file": str(file.absolute()),
         "command": shlex.join(["jaxcollapse", *sys.argv[1:]]),
         "host": platform.node(),
     }
-    steps = _progress.follow(_sweep.stages(plan, **attrs, **_revision(file)), terminal=sys.stderr.isatty())
+    steps = _progress.follow(_sweep.stages(plan, **attrs, **_experiment.revision(file)), terminal=sys.stderr.isatty())
     with _errors(file), _blame(file):
-        stage = next(steps)  # claims the folder
+        next(steps)
+        stage = next(steps)  # traces the experiment, then claims the folder
     with _errors(file, lambda: f"{stage.done} of {stage.total} chunks are kept in {plan.store}."):
         for stage in steps:  # noqa: B007
             pass
@@ -184,18 +230,15 @@ def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
     return stage.table
 
 
-def _revision(file: Path) -> dict[str, str]:
-    command = ["git", "-C", str(file.absolute().parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"revision": described.stdout.strip()}
+def _said(error: Exception) -> str | None:
+    """The one line of a `ValueError` of the form "name: got …"; None for any other error."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and re.match(r"(--)?[\w.]+((, | )[\w.]+)?: got ", text) else None
 
 
 @contextmanager
 def _blame(what: Path) -> Iterator[None]:
-    """A ValueError before anything is computed is about what the user asked for: `what: key: message`."""
+    """A ValueError before anything is computed is about what the user asked for: `what: name: got …`."""
     from jaxcollapse._experiment import UsageError
 
     try:
@@ -203,12 +246,14 @@ def _blame(what: Path) -> Iterator[None]:
     except UsageError:
         raise
     except ValueError as error:
-        raise UsageError(f"{what}: {error}") from None
+        if (text := _said(error)) is None:
+            raise
+        raise UsageError(f"{what}: {text.replace('try store=', 'try --store ')}") from None
 
 
 @contextmanager
 def _errors(file: Path, kept: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Errors as one line and an exit code; what the experiment raises as its own traceback, once."""
+    """Errors as one line and an exit code; what the experiment raises in another form as its own traceback, once."""
     from jaxcollapse._experiment import UsageError
 
     try:
@@ -222,8 +267,9 @@ def _errors(file: Path, kept: Callable[[], str] = lambda: "") -> Iterator[None]:
         typer.echo(f"{file}: interrupted. {kept()}".strip(), err=True)
         raise typer.Exit(130) from None
     except Exception as error:
-        _print_traceback(error, file)
-        typer.echo(f"{file}: failed. {kept()}".strip(), err=True)
+        if (text := _said(error)) is None:
+            _print_traceback(error, file)
+        typer.echo(f"{file}: {text or 'failed'}. {kept()}".strip(), err=True)
         raise typer.Exit(1) from None
 
 

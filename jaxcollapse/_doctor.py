@@ -20,8 +20,11 @@ class Check(NamedTuple):
 
 
 def checks() -> Iterator[Check]:
-    """Every check, as it is made."""
+    """Every check, as it is made; none computes where no device starts."""
     yield from _packages()
+    if failure := _failure():
+        yield Check("devices", False, f"{failure}; try unset JAX_PLATFORMS, or install jax for this machine's devices")
+        return
     yield from _devices()
     yield _batches()
     yield _simulation()
@@ -42,6 +45,17 @@ def _version(package: str) -> str | None:
         return version(package) if importlib.util.find_spec(package) else None
     except PackageNotFoundError:
         return None
+
+
+def _failure() -> str | None:
+    """Why no device starts, in one line; None if they do."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # each backend has errors of its own
+        return " ".join(str(error).split())
+    return None
 
 
 def _devices() -> Iterator[Check]:

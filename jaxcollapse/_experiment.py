@@ -12,6 +12,8 @@ import ast
 import functools
 import importlib.util
 import inspect
+import math
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +75,21 @@ def parse_settings(specs: Sequence[str]) -> dict[str, Any]:
     return _unique("--set", [_setting(spec) for spec in specs])
 
 
+def revision(file: Path) -> dict[str, str]:
+    """The commit that the file belongs to, if there is one."""
+    command = ["git", "-C", str(file.absolute().parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"revision": described.stdout.strip()}
+
+
+def what_is(path: Path) -> str:
+    """A path in words, where it is not what was expected."""
+    return f"{path}, which is " + ("a directory" if path.is_dir() else "a file" if path.exists() else "not there")
+
+
 def _unique(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -81,29 +98,37 @@ def _unique(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _axis(spec: str) -> tuple[str, np.ndarray]:
-    name, _, text = spec.partition("=")
-    wrong = f"--axis {spec}: expected {AXIS_FORMS}"
-    if not name.isidentifier() or not text:
-        raise ValueError(wrong)
+    name, given, text = spec.partition("=")
+    if not name.isidentifier() or not given or not text.strip():
+        raise _wrong(spec, "no name" if not name.isidentifier() else "no values", "a name, = and values")
     if ":" not in text:
-        return name, np.array([_number(word, wrong) for word in text.split(",")])
-    ends, (count, *scale) = text.split(":")[:2], text.split(":")[2:] or [""]
-    start, stop = (float(_number(end, wrong)) for end in ends)
-    if not count.isdecimal() or int(count) < 1 or scale not in ([], ["log"]) or not np.isfinite([start, stop]).all():
-        raise ValueError(wrong)
-    if scale and min(start, stop) <= 0:
-        raise ValueError(f"--axis {spec}: got an end that is not positive, expected two positive ones for log")
-    return name, (np.geomspace if scale else np.linspace)(start, stop, int(count))
+        return name, np.array([_number(spec, word) for word in text.split(",")])
+    start, stop, count, *scale = (*text.split(":"), "")[: max(text.count(":") + 1, 3)]
+    if scale not in ([], ["log"]):
+        raise _wrong(spec, f"{':'.join(scale)!r} after NUM", "log or nothing")
+    if not count.isdecimal() or int(count) < 1:
+        raise _wrong(spec, f"{count!r} for NUM" if count else "no NUM", "a whole number of at least 1")
+    ends = [float(_number(spec, end)) for end in (start, stop)]
+    for end in ends:
+        if not np.isfinite(end):
+            raise _wrong(spec, f"the end {end:g}", "two finite ends")
+        if scale and end <= 0:
+            raise _wrong(spec, f"the end {end:g}", "two positive ends for log")
+    return name, (np.geomspace if scale else np.linspace)(ends[0], ends[1], int(count))
 
 
-def _number(word: str, wrong: str) -> float | int | bool:
+def _number(spec: str, word: str) -> float | int | bool:
     try:
         value = ast.literal_eval(word.strip())
     except (ValueError, SyntaxError, MemoryError):
-        raise ValueError(wrong) from None
+        value = {"inf": math.inf, "-inf": -math.inf}.get(word.strip())
     if not isinstance(value, float | int):
-        raise ValueError(wrong)
+        raise _wrong(spec, f"{word!r} for a number", "numbers")
     return value
+
+
+def _wrong(spec: str, got: str, expected: str) -> ValueError:
+    return ValueError(f"--axis: got {spec} with {got}, expected {expected}; try {AXIS_FORMS}")
 
 
 def _setting(spec: str) -> tuple[str, Any]:
@@ -114,13 +139,14 @@ def _setting(spec: str) -> tuple[str, Any]:
     except (ValueError, SyntaxError, MemoryError):
         pass
     raise ValueError(
-        f"--set {spec}: expected NAME=VALUE with a number, True, None or a quoted text; try --set \"x='y'\""
+        f"--set: got {spec}, expected NAME=VALUE with a number, True, None or a quoted text; try --set \"x='y'\""
     )
 
 
 def _run(path: Path) -> ModuleType:
     if not path.is_file():
-        raise UsageError(f"{path}: file: not found, expected a Python file that defines `experiment` and `AXES`")
+        expected = "a Python file that defines `experiment` and `AXES`"
+        raise UsageError(f"{path}: file: got {what_is(path)}, expected {expected}; try experiments/phase_boundary.py")
     name = f"_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""What the command line says of a run: before it, after it, and in a figure."""
+"""What the command line says: of a run before it, after it and in a figure, and of theory."""
 
 import io
 import json
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from jaxcollapse._experiment import Experiment
     from jaxcollapse._plan import Plan
+    from jaxcollapse.theory import Phase
 
 
 def grid(plan: "Plan") -> str:
@@ -29,30 +30,41 @@ def planned(plan: "Plan") -> dict[str, Any]:
 
     _, variables = trace(plan, plan.columns())
     size = sum(v.dtype.itemsize * math.prod(v.shape) for v in variables.values())
-    return {
-        "points": plan.points,
+    return _asked(plan) | {
         "chunks": plan.blocks,
         "chunk": plan.chunk,
-        "axes": {name: values.tolist() for name, values in plan.axes.items()},
         "repeats": plan.repeats,
-        "settings": json.loads(json.dumps(plan.settings, default=repr)),
         "variables": {
             n: {**dict(zip(v.dims, v.shape, strict=True)), "dtype": str(v.dtype)} for n, v in variables.items()
         },
         "bytes": plan.points * size,
+    }
+
+
+def finished(plan: "Plan", table: "xr.Dataset") -> dict[str, Any]:
+    """What a run reports."""
+    return _asked(plan) | {
+        "invalid": int((~table.valid).sum()),
+        "variables": {str(name): {**v.sizes, "dtype": str(v.dtype)} for name, v in table.data_vars.items()},
+        "seconds": {step: table.attrs[f"{step}_seconds"] for step in ("trace", "compile", "run")},
+    }
+
+
+def _asked(plan: "Plan") -> dict[str, Any]:
+    return {
+        "points": plan.points,
+        "axes": {name: values.tolist() for name, values in plan.axes.items()},
+        "settings": json.loads(json.dumps(plan.settings, default=repr)),
         "store": str(plan.store),
     }
 
 
-def finished(table: "xr.Dataset", store: Path) -> dict[str, Any]:
-    """What a run reports."""
-    return {
-        "points": table.valid.size,
-        "invalid": int((~table.valid).sum()),
-        "variables": {str(name): {**v.sizes, "dtype": str(v.dtype)} for name, v in table.data_vars.items()},
-        "seconds": {step: table.attrs[f"{step}_seconds"] for step in ("trace", "compile", "run")},
-        "store": str(store),
-    }
+def unfinished(table: "xr.Dataset") -> str | None:
+    """How much of a run is there; None if it is whole."""
+    chunk, done = table.attrs["chunk"], int(table.done.sum())
+    if done == table.done.size:
+        return None
+    return f"unfinished, {math.ceil(done / chunk)} of {math.ceil(table.done.size / chunk)} chunks"
 
 
 def summary(experiment: "Experiment", table: "xr.Dataset") -> Any:
@@ -84,14 +96,72 @@ def show(renderable: Any) -> None:
 
 
 def draw(experiment: "Experiment", table: "xr.Dataset", path: Path) -> bool:
-    """Saves the experiment's figure; False, and one line that says what to install, where matplotlib is missing."""
+    """Saves the experiment's figure; False, and one line that says why, where there is none or no matplotlib."""
     if experiment.figure is None:
+        hint = f"{experiment.path} may define figure(run), which returns a matplotlib figure"
+        typer.echo(f"figure: not drawn; {hint}", err=True)
         return False
     try:
-        experiment.figure(table).savefig(path, dpi=150)
+        _save(experiment.figure(table), path)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         typer.echo("figure: not drawn, matplotlib is missing; try pip install 'jaxcollapse[plot]'", err=True)
         return False
     return True
+
+
+def _save(figure: Any, path: Path) -> None:
+    from jaxcollapse._experiment import UsageError
+
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        endings = ", ".join(f".{name}" for name in formats)
+        raise UsageError(f"{path}: output: got the ending {path.suffix!r}, expected one of {endings}; try .png")
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{path}: output: got a path that cannot be written ({reason}); try another") from None
+
+
+def check_theory(a: float, b: float, a0: float, n0: float, generations: int) -> None:
+    """Finite, and 0 < n₀ t^b < 2⁵³ up to the horizon, in terms of the options."""
+    for option, got, good, expected in (
+        ("--a", a, a >= 0, "a finite number of at least 0; try --a 0.5"),
+        ("--b", b, True, "a finite number; try --b 0.5"),
+        ("--a0", a0, a0 > 0, "a finite number above 0; try --a0 0.5"),
+        ("--n0", n0, 1 <= n0 < 2**53, "a number from 1 to below 2^53; try --n0 20"),
+        ("--generations", generations, generations >= 1, "a whole number of at least 1; try --generations 300"),
+    ):
+        if not (math.isfinite(got) and good):
+            raise ValueError(f"{option}: got {got:.17g}, expected {expected}")
+    span = math.log(max(generations, 2))
+    low, high = (-700 - math.log(n0)) / span, (53 * math.log(2) - math.log(n0)) / span
+    if not low < b < high:
+        where = f"where 0 < n0 t^b < 2^53 up to generation {generations}"
+        raise ValueError(f"--b: got {b:.17g}, expected a number between {low:.4g} and {high:.4g}, {where}; try --b 0.5")
+
+
+def horizon(phase: "Phase", generations: int, risk: float, diversity: float) -> dict[str, Any]:
+    """What `theory` reports: the phase as t → ∞, and the exact r and 1 − r at the horizon beside the law's value."""
+    known = {name: None if value != value else value for name, value in phase._asdict().items()}  # NaN is no JSON
+    power = phase.law == "prefactor * t^-rate" and known["prefactor"] is not None
+    return known | {
+        "text": phase.text,
+        "generations": generations,
+        "risk": risk,
+        "diversity": diversity,
+        "law_value": phase.prefactor * generations**-phase.rate if power else None,
+    }
+
+
+def theory_lines(report: dict[str, Any]) -> str:
+    """The same for people, in two lines."""
+    exact = f"exact r = {report['risk']:.6g}, exact 1 − r = {report['diversity']:.6g}"
+    law = "the law of t → ∞ may not have set in yet"
+    if report["law_value"] is not None:
+        law = f"the law gives {report['quantity']} = {report['law_value']:.6g}, if it has set in"
+        if report["quantity"] == "|r - limit|":
+            exact += f", exact |r - limit| = {abs(report['risk'] - report['limit']):.6g}"
+    return f"as t → ∞:  {report['text']}\nat t = {report['generations']}:  {exact}; {law}"

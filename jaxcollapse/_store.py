@@ -126,13 +126,17 @@ def open(path: str | os.PathLike) -> xr.Dataset:
 def check(path: str | os.PathLike) -> None:
     """Raises `ValueError` unless a new sweep can be begun at `path`: absent or empty, in a folder to write in."""
     path = Path(path).absolute()
-    if path.is_dir() and any(path.iterdir()):
-        raise ValueError(f"store: got {path}, which exists already; try another name or delete it")
-    parent = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not parent.is_dir():
-        raise ValueError(f"store: got {path}, but {parent} is a file, expected a folder; try another path")
-    if not os.access(parent, os.W_OK):
-        raise ValueError(f"store: got {path}, but {parent} cannot be written; try another path")
+    try:
+        if path.is_dir() and any(path.iterdir()):
+            raise ValueError(f"store: got {path}, which exists already; try store=NAME, or delete it")
+        parent = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not parent.is_dir():
+            raise ValueError(f"store: got {path}, but {parent} is a file, expected a folder; try another path")
+        # Tried, as permissions do not tell of read-only file systems.
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"store: got {path}, which cannot be written ({error}); try another path") from error
 
 
 def claim(path: str | os.PathLike) -> None:
@@ -148,7 +152,11 @@ def claim(path: str | os.PathLike) -> None:
 
 def _dataset(store: Path | MemoryStore) -> xr.Dataset:
     # Not decoded: a variable whose unit is the second is a number, not a time difference.
-    stored = xr.open_zarr(store, consolidated=False, chunks=None, zarr_format=3, decode_cf=False).load()
+    try:
+        stored = xr.open_zarr(store, consolidated=False, chunks=None, zarr_format=3, decode_cf=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"store: got {store}, which cannot be read as a sweep ({error})") from error
+    stored = stored.load()
     if "axes" not in stored.attrs or DONE not in stored:
         raise ValueError(f"store: got {store}, which holds no sweep, expected one written by sweep(store=...)")
     axes = [*stored.attrs["axes"], REPEAT]

@@ -73,12 +73,12 @@ def sweep(experiment: Experiment, *, key, store=None, repeats: int = 1, chunk: i
 
 def stages(plan: Plan, **attrs: Any) -> Iterator[Stage]:
     """Carries out a plan and says where it is; `attrs` are added to the table's."""
-    if plan.store is not None:
-        claim(plan.store)
     yield Stage("trace", 0, plan.blocks)
     columns, clock = plan.columns(), [time.perf_counter()]
     traced, variables = trace(plan, columns)
     clock.append(time.perf_counter())
+    if plan.store is not None:
+        claim(plan.store)  # only now, so that a mistake in the experiment leaves nothing behind
     yield Stage("compile", 0, plan.blocks)
     executable = traced.lower().compile()
     clock.append(time.perf_counter())
@@ -112,16 +112,17 @@ def trace(plan: Plan, columns: Columns) -> tuple[jax.stages.Traced, dict[str, Va
 
 
 def invalid(table: xr.Dataset) -> str | None:
-    """How many points hold NaN, and the first of them in words; None if there are none."""
+    """How many points hold NaN, in which variables, and the first of them in words; None if there are none."""
     missing = np.argwhere(~table[VALID].values)
     if not len(missing):
         return None
     dims = table[VALID].dims
     places = [zip(dims, place, strict=True) for place in missing[:3]]
     first = ["(" + ", ".join(f"{dim}={table[dim].values[i]:g}" for dim, i in place) + ")" for place in places]
+    names = ", ".join(str(name) for name, v in table.data_vars.items() if v.dtype.kind in "fc" and v.isnull().any())
     return (
-        f"{len(missing)} of {table[VALID].size} points hold NaN (kept, `valid` is false there), the first at "
-        f"{', '.join(first)}; try values that keep every schedule in its range"
+        f"{len(missing)} of {table[VALID].size} points hold NaN in {names} (kept, `valid` is false there), the first "
+        f"at {', '.join(first)}; try values that keep every schedule in its range"
     )
 
 

@@ -1,5 +1,6 @@
 """The command line: mistakes are one line and exit code 2; what the experiment raises is its own traceback, once."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -7,10 +8,11 @@ import sys
 import jax
 import numpy as np
 import pytest
+import zarr
 from typer.testing import CliRunner
 
 import jaxcollapse as jc
-from jaxcollapse import _doctor
+from jaxcollapse import _doctor, _execute
 from jaxcollapse._cli import app
 
 TOY = """
@@ -25,6 +27,16 @@ def experiment(a, b, *, key, size=3, scale=1.0):
 SUMMARY = """
 def summary(run):
     return f"{run.x.size} draws [of one law]"
+"""
+PICKY = """
+import jaxcollapse as jc
+
+AXES = {"a": [0.0, 0.5]}
+
+def experiment(a, *, key, lineages=2, generations=3):
+    loop = jc.Loop(jc.zipf(4), jc.Tabular(), jc.Replace(), jc.Constant(a), jc.Constant(5))
+    _, x = jc.ensemble(loop, generations, lineages=lineages, key=key, record=lambda lineage, batch: lineage.model.probs)
+    return {"x": x}
 """
 FIGURE = """
 def figure(run):
@@ -90,6 +102,12 @@ def test_a_dry_run_says_what_would_run_and_leaves_no_trace(toy, tmp_path):
     assert list(tmp_path.iterdir()) == [toy]
 
 
+def test_a_dry_run_reports_what_was_asked_for(toy):
+    report = json.loads(call("run", "toy.py", "--dry-run", "--json", "--seed", 5, "--set", "size=2").stdout)
+    assert report["seed"] == 5 and report["settings"] == {"size": 2, "scale": 1.0}
+    assert report["axes"] == {"a": [0.0, 0.5, 1.0], "b": [1, 2]}
+
+
 def test_progress_names_its_phases(toy, caplog):
     call("run", "toy.py", "--chunk", 3)
     assert [record.message for record in caplog.records] == ["trace", "compile", "run chunk 0/2", "done"]
@@ -105,20 +123,31 @@ def test_progress_names_its_phases(toy, caplog):
         ("AXES = {'a': 3}\ndef experiment(a, *, key): return {'x': a}", [], "bad.py: a: got the scalar 3"),
         ("AXES = {'a': [1]}\ndef experiment(a): return {'x': a}", [], "bad.py: experiment: got a function without"),
         (TOY, ["--axis", "c=0:1:2"], "bad.py: c: got an axis that the experiment does not take, expected among: a, b"),
-        (TOY, ["--axis", "a=0:1"], "bad.py: --axis a=0:1: expected NAME=START:STOP:NUM"),
-        (TOY, ["--axis", "a=0:1:2.5"], "bad.py: --axis a=0:1:2.5: expected NAME=START:STOP:NUM"),
-        (TOY, ["--axis", "a=0:1:0"], "bad.py: --axis a=0:1:0: expected NAME=START:STOP:NUM"),
-        (TOY, ["--axis", "a=0:1:2:lin"], "bad.py: --axis a=0:1:2:lin: expected NAME=START:STOP:NUM"),
-        (TOY, ["--axis", "a=0:1:2:log"], "bad.py: --axis a=0:1:2:log: got an end that is not positive"),
-        (TOY, ["--axis", "a=1,x"], "bad.py: --axis a=1,x: expected NAME=START:STOP:NUM"),
-        (TOY, ["--axis", "a"], "bad.py: --axis a: expected NAME=START:STOP:NUM"),
+        (TOY, ["--axis", "a=0:1"], "--axis: got a=0:1 with no NUM, expected a whole number of at least 1; try NAME="),
+        (TOY, ["--axis", "a=0:1:2.5"], "--axis: got a=0:1:2.5 with '2.5' for NUM, expected a whole number"),
+        (TOY, ["--axis", "a=0:1:0"], "--axis: got a=0:1:0 with '0' for NUM, expected a whole number of at least 1"),
+        (TOY, ["--axis", "a=0:1:2:lin"], "--axis: got a=0:1:2:lin with 'lin' after NUM, expected log or nothing"),
+        (TOY, ["--axis", "a=0:1:2:log"], "--axis: got a=0:1:2:log with the end 0, expected two positive ends for log"),
+        (TOY, ["--axis", "a=-1:1:2:log"], "with the end -1, expected two positive ends for log; try NAME="),
+        (TOY, ["--axis", "a=0:inf:2"], "--axis: got a=0:inf:2 with the end inf, expected two finite ends"),
+        (TOY, ["--axis", "a=0,nan"], "--axis: got a=0,nan with 'nan' for a number, expected numbers; try NAME="),
+        (TOY, ["--axis", "a=1,x"], "--axis: got a=1,x with 'x' for a number, expected numbers"),
+        (TOY, ["--axis", "a"], "--axis: got a with no values, expected a name, = and values"),
+        (TOY, ["--axis", "3=1"], "--axis: got 3=1 with no name"),
+        (TOY, ["--seed", "-1"], "bad.py: --seed: got -1, expected a whole number from 0 to 4294967295"),
+        (TOY, ["--chunk", "0"], "bad.py: --chunk: got 0, expected a whole number of at least 1"),
+        (TOY, ["--repeats", "0"], "bad.py: --repeats: got 0, expected a whole number of at least 1"),
         (TOY, ["--axis", "a=1", "--axis", "a=2"], "bad.py: --axis a: got it 2 times, expected once"),
         (TOY, ["--axis", "a=1,1"], "bad.py: a: got 1.0 twice"),
         (TOY, ["--set", "a=1"], "bad.py: a: got --set for an axis; try --axis a=1"),
         (TOY, ["--set", "sise=1"], "bad.py: sise: got --set for an unknown keyword, expected among: size, scale"),
-        (TOY, ["--set", "size=three"], "bad.py: --set size=three: expected NAME=VALUE"),
+        (TOY, ["--set", "size=three"], "bad.py: --set: got size=three, expected NAME=VALUE"),
         (TOY, ["--store", "bad.py/run"], "bad.py: store: got"),
         (TOY, ["--store", "/proc/self/run"], "bad.py: store: got"),
+        (TOY, ["--store", "/proc/self/run", "--dry-run"], "bad.py: store: got /proc/self/run, which cannot be written"),
+        (PICKY, ["--set", "lineages=0"], "bad.py: lineages: got 0, expected a whole number of at least 1"),
+        (PICKY, ["--set", "generations=0", "--dry-run"], "bad.py: generations: got 0, expected"),
+        ("AXES = {'a': [1]}\ndef experiment(a, *, key): return 3", [], "bad.py: experiment: got the result 3"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, source, options, message):
@@ -131,14 +160,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, source, op
     assert not (tmp_path / "runs").exists()
 
 
+def test_only_the_form_of_a_mistake_makes_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raises.py").write_text(TOY.replace("return", "raise ValueError('shapes 2, 3: no match'); return"))
+    for options in ([], ["--dry-run"]):
+        result = call("run", "raises.py", *options)
+        assert result.exit_code == 1 and result.stderr.count("Traceback") == 1
+        assert result.stderr.count("ValueError: shapes 2, 3: no match") == 1
+
+
 def test_a_missing_file_and_a_taken_store_are_mistakes(toy, tmp_path):
-    assert "nowhere.py: file: not found" in call("run", "nowhere.py").stderr
+    assert "nowhere.py: file: got nowhere.py, which is not there" in call("run", "nowhere.py").stderr
+    assert f"file: got {tmp_path}, which is a directory" in call("run", tmp_path).stderr
     (tmp_path / "notes.txt").write_text("")
     assert "notes.txt: file: got notes.txt, expected a Python file" in call("run", "notes.txt").stderr
     assert call("run", "toy.py").exit_code == 0
-    again = call("run", "toy.py")
-    assert again.exit_code == 2 and "which exists already; try another name or delete it" in again.stderr
-    assert call("run", "toy.py", "--chunk", 0).exit_code == 2
+    for options in ([], ["--dry-run"]):
+        again = call("run", "toy.py", *options)
+        assert again.exit_code == 2
+        assert again.stderr.endswith("which exists already; try --store NAME, or delete it\n")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +205,43 @@ def test_an_interrupt_is_exit_code_130(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "slow.py").write_text(TOY.replace("return", "raise KeyboardInterrupt; return"))
     result = call("run", "slow.py")
-    assert result.exit_code == 130 and "slow.py: interrupted. 0 of" in result.stderr
+    assert result.exit_code == 130 and result.stderr.endswith("slow.py: interrupted.\n")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_interrupted_run_says_what_it_keeps(toy, monkeypatch):
+    def interrupted(*arguments):
+        yield from itertools.islice(run(*arguments), 2)
+        raise KeyboardInterrupt
+
+    run = _execute.run
+    monkeypatch.setattr(_execute, "run", interrupted)
+    result = call("run", "toy.py", "--chunk", 2)
+    assert result.exit_code == 130
+    assert result.stderr.endswith("toy.py: interrupted. 2 of 3 chunks are kept in runs/toy.\n")
+
+
+MISTAKE = "raise ValueError('risk: got no value, expected some'); return"
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        (TOY + SUMMARY.replace("return", MISTAKE) + FIGURE, "figure"),
+        (TOY + SUMMARY + FIGURE.replace("return", MISTAKE), "summary"),
+    ],
+)
+def test_a_failing_summary_or_figure_is_one_line_and_spares_the_other(tmp_path, monkeypatch, source, kept):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.py").write_text(source)
+    result = call("run", "toy.py", "--json")
+    assert result.exit_code == 1
+    assert "toy.py: risk: got no value, expected some. The results are kept in runs/toy.\n" in result.stderr
+    assert "Traceback" not in result.stderr
+    report = json.loads(result.stdout)
+    assert [name for name in ("summary", "figure") if report[name]] == [kept]
+    assert (tmp_path / "runs" / "toy.png").exists() == (kept == "figure")
+    assert jc.open(tmp_path / "runs" / "toy").x.size == 18
 
 
 def test_nan_points_are_named(tmp_path, monkeypatch):
@@ -173,7 +249,28 @@ def test_nan_points_are_named(tmp_path, monkeypatch):
     (tmp_path / "nan.py").write_text(TOY.replace("scale * a *", "jnp.log(a) *"))
     result = call("run", "nan.py", "--axis", "a=-1,1", "--json")
     assert result.exit_code == 0 and json.loads(result.stdout)["invalid"] == 2
-    assert "nan.py: 2 of 4 points hold NaN" in result.stderr and "(a=-1, b=1)" in result.stderr
+    assert "nan.py: 2 of 4 points hold NaN in x (" in result.stderr and "(a=-1, b=1)" in result.stderr
+
+
+def test_a_run_without_a_valid_point_has_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = TOY.replace("scale * a *", "jnp.log(a) *") + SUMMARY.replace("return", "1 / 0; return")
+    (tmp_path / "nan.py").write_text(source)
+    for store, options in (("text", []), ("object", ["--json"])):
+        result = call("run", "nan.py", "--axis", "a=-1,-2", "--seed", 4, "--store", store, *options)
+        assert result.exit_code == 1 and "Traceback" not in result.stderr
+        assert result.stderr.count("nan.py: 4 of 4 points hold NaN in x (") == 1
+    report = json.loads(result.stdout)
+    assert report["invalid"] == report["points"] == 4 and report["seed"] == 4
+    assert report["settings"] == {"size": 3, "scale": 1.0} and report["axes"] == {"a": [-1, -2], "b": [1, 2]}
+
+
+def test_a_file_without_a_figure_is_told_that_it_may_have_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.py").write_text(TOY)
+    result = call("run", "toy.py")
+    assert result.exit_code == 0 and "figure" not in result.stdout
+    assert result.stderr.count("figure: not drawn; toy.py may define figure(run)") == 1
 
 
 def test_without_matplotlib_the_run_is_safe_and_says_what_to_install(toy, tmp_path, monkeypatch):
@@ -196,7 +293,35 @@ def test_a_figure_can_be_drawn_again(toy, tmp_path):
     gone = call("plot", "runs/toy")
     assert gone.exit_code == 2 and "toy.py, which is gone; try --file" in gone.stderr
     assert call("plot", "runs/toy", "--file", "moved.py").exit_code == 0
-    assert "expected a folder written by sweep" in call("plot", "nothing").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runs/toy", "--output", "toy.xyz"], "toy.xyz: output: got the ending '.xyz', expected one of"),
+        (["runs/toy", "--output", "toy"], "toy: output: got the ending '', expected one of"),
+        (["runs/toy", "--output", "no/toy.png"], "no/toy.png: output: got a path that cannot be written (No such file"),
+        (["runs/toy", "--file", "runs"], "runs: file: got runs, which is a directory, expected a Python file"),
+        (["no"], "no: store: got no, which is not there, expected a folder written by a run; try jaxcollapse run FILE"),
+        (["runs"], "runs: store: got runs, which is a directory, expected a folder written by a run"),
+        (["toy.py"], "toy.py: store: got toy.py, which is a file, expected a folder written by a run"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_one_line(toy, tmp_path, arguments, message):
+    call("run", "toy.py")
+    before = sorted(tmp_path.rglob("*"))
+    result = call("plot", *arguments)
+    assert result.exit_code == 2 and not result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(message)
+    assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+def test_the_figure_of_an_unfinished_run_says_how_much_of_it_is_there(toy, tmp_path):
+    call("run", "toy.py", "--chunk", 4)
+    zarr.open_array(tmp_path / "runs" / "toy" / "done", mode="r+")[:4] = np.zeros(4, bool)
+    result = call("plot", "runs/toy")
+    assert result.exit_code == 0 and result.stderr == "runs/toy: unfinished, 1 of 2 chunks\n"
 
 
 def test_theory_names_regime_limit_rate_and_the_exact_risk():
@@ -205,18 +330,52 @@ def test_theory_names_regime_limit_rate_and_the_exact_risk():
     assert report["name"] == "recovery" and report["limit"] == 0.0 and report["rate"] == pytest.approx(0.5)
     with jax.enable_x64(True):
         exact = jc.theory.risk(jc.PowerLaw(0.5, exponent=-0.5, cap=1), jc.PowerLaw(20.0, exponent=1.0), 50)
+        rest = jc.theory.diversity(jc.PowerLaw(0.5, exponent=-0.5, cap=1), jc.PowerLaw(20.0, exponent=1.0), 50)
     assert report["risk"] == pytest.approx(float(exact[-1]), rel=1e-12)
-    text = call("theory", "--a", 0.5, "--b", 1).stdout
-    assert "recovery" in text and "exact r at generation 300" in text
-    wrong = call("theory", "--a", 0.5, "--b", 1, "--n0", 0)
-    assert wrong.exit_code == 2 and wrong.stderr.startswith("theory: n: got 0.0")
+    assert report["diversity"] == pytest.approx(float(rest[-1]), rel=1e-12)
+    assert report["law_value"] == pytest.approx(50**-0.5 / 20)
+
+
+def test_theory_tells_its_limit_from_its_horizon():
+    limit, horizon = call("theory", "--a", 0.5, "--b", 1).stdout.splitlines()
+    assert limit.startswith("as t → ∞:  recovery: r -> 0, r ~ 0.05 * t^-0.5")
+    assert horizon.startswith("at t = 300:  exact r = 0.00300746, exact 1 − r = 0.996993")
+    assert horizon.endswith("; the law gives r = 0.00288675, if it has set in")
+    _, horizon = call("theory", "--a", 0, "--b", 0).stdout.splitlines()
+    assert horizon.endswith("; the law of t → ∞ may not have set in yet")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--a", "-1", "a finite number of at least 0"),
+        ("--a", "inf", "a finite number of at least 0"),
+        ("--b", "nan", "a finite number"),
+        ("--b", "7", "a number between -123.3 and 5.916"),
+        ("--b", "-300", "a number between -123.3 and 5.916"),
+        ("--a0", "0", "a finite number above 0"),
+        ("--n0", "0.5", "a number from 1 to below 2^53"),
+        ("--generations", "0", "a whole number of at least 1"),
+    ],
+)
+def test_theory_names_the_option_that_is_out_of_range(option, value, expected):
+    good = {"--a": "0.5", "--b": "1"} | {option: value}
+    wrong = call("theory", *(word for pair in good.items() for word in pair))
+    assert wrong.exit_code == 2 and not wrong.stdout
+    (line,) = wrong.stderr.splitlines()
+    assert line.startswith(f"theory: {option}: got {value}, expected {expected}") and "; try --" in line
+
+
+def test_theory_takes_every_growth_up_to_its_bounds():
+    for growth in (-123, 5.91):
+        assert call("theory", "--a", 0.5, "--b", growth).exit_code == 0
     assert call("theory", "--a", 0.5).exit_code == 2
 
 
 def test_the_doctor_finds_this_machine_sound():
     result = call("doctor")
     assert result.exit_code == 0, result.output
-    assert "!!" not in result.stdout and "0 of 40000 rows wrong" in result.stdout and "z = " in result.stdout
+    assert "FAIL" not in result.stdout and "0 of 40000 rows wrong" in result.stdout and "z = " in result.stdout
 
 
 def test_the_doctor_names_versions_that_return_wrong_rows(monkeypatch):
@@ -225,6 +384,23 @@ def test_the_doctor_names_versions_that_return_wrong_rows(monkeypatch):
     assert [check.name for check in wrong] == ["jax", "jaxlib"] and "0.10.2: returns wrong rows" in wrong[0].text
     monkeypatch.setattr(_doctor, "checks", lambda: wrong)
     assert call("doctor").exit_code == 1
+
+
+def test_the_doctor_fails_where_no_device_starts(monkeypatch):
+    def nonsense():
+        raise RuntimeError("Unable to initialize backend 'nonsense'")
+
+    monkeypatch.setattr(jax, "devices", nonsense)
+    result = call("doctor")
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("FAIL"))
+    assert "devices" in line and "Unable to initialize backend 'nonsense'; try unset JAX_PLATFORMS" in line
+
+
+def test_help_says_what_a_file_may_define():
+    text = call("run", "--help").stdout
+    for name in ("AXES", "experiment(axis, ..., *, key)", "summary(run)", "figure(run)"):
+        assert name in text
 
 
 def test_help_answers_without_importing_jax():

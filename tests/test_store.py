@@ -1,8 +1,9 @@
 """A sweep on disk: written block by block, read back as it was, and honest about what it lacks."""
 
+import errno
 import json
 import os
-import stat
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,7 @@ def test_a_store_that_exists_is_refused_before_anything_is_traced(tmp_path):
         raise AssertionError("traced")
 
     sweep(labelled, key=KEY, store=tmp_path / "run", **AXES)
-    with pytest.raises(ValueError, match=r"store: got .*run, which exists already; try another name or delete it"):
+    with pytest.raises(ValueError, match=r"store: got .*run, which exists already; try store=NAME, or delete it"):
         sweep(never, key=KEY, store=tmp_path / "run", a=[1.0])
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -121,17 +122,29 @@ def test_a_store_that_exists_is_refused_before_anything_is_traced(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="cannot be written"):
-        claim("/proc/self/run")
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(os.stat(path).st_mode & stat.S_IWUSR))  # root may all
-    with pytest.raises(ValueError, match="cannot be written; try another path"):
-        check(tmp_path / "run")
+    for begin in (check, claim):
+        with pytest.raises(ValueError, match=r"cannot be written .*; try another path"):
+            begin("/proc/self/run")
+
+    def read_only(**arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), arguments["dir"])
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", read_only)
+    with pytest.raises(ValueError, match=r"cannot be written \(.*Read-only file system.*; try another path"):
+        check(tmp_path / "new" / "run")
+
+
+def test_a_check_leaves_nothing_behind(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "new" / "run"):
+        check(path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_an_experiment_that_raises_leaves_the_path_free(tmp_path):
     with pytest.raises(ZeroDivisionError):
         sweep(lambda a, *, key: {"x": 1 // 0}, key=KEY, store=tmp_path / "run", a=[1.0])
+    assert not (tmp_path / "run").exists()
     sweep(labelled, key=KEY, store=tmp_path / "run", **AXES)
 
 
@@ -141,3 +154,6 @@ def test_what_is_no_sweep_is_not_opened(tmp_path):
     zarr.create_group(tmp_path / "other", zarr_format=3)
     with pytest.raises(ValueError, match="holds no sweep"):
         jc.open(tmp_path / "other")
+    sweep(labelled, key=KEY, store=tmp_path / "run", **AXES)
+    with pytest.raises(ValueError, match="risk, which cannot be read as a sweep"):
+        jc.open(tmp_path / "run" / "risk")

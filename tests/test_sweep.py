@@ -228,7 +228,8 @@ def test_a_nan_is_kept_flagged_counted_and_named():
     def undefined(a, b, *, key):
         return {"root": ("lineage", jnp.sqrt(a * jnp.ones(2))), "whole": b}
 
-    with pytest.warns(UserWarning, match=r"2 of 6 points hold NaN .*the first at \(a=-1, b=0\), \(a=-1, b=1\);"):
+    said = r"2 of 6 points hold NaN in root \(.*the first at \(a=-1, b=0\), \(a=-1, b=1\);"
+    with pytest.warns(UserWarning, match=said):
         table = sweep(undefined, key=KEY, a=[-1.0, 0.0, 1.0], b=[0, 1])
     assert np.array_equal(table.valid, [[False, False], [True, True], [True, True]])
     assert np.array_equal(np.isnan(table.root).any("lineage"), ~table.valid)
