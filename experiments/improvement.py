@@ -23,7 +23,8 @@ import jaxcollapse as jc
 
 AXES = {"alpha": np.linspace(0.04, 1.0, 17), "factor": np.geomspace(1, 32, 16)}
 CONTOURS = (0.01, 0.03, 0.1, 0.3, 0.5, 1, 1.5, 2, 5, 10, 30)
-VERDICTS = ("first generation", "whole lineage", "every step")  # R_1 < R_0; R_t < R_0; R_t ≤ R_t−1
+CONDITIONS = {"first generation": "R_1 < R_0", "whole lineage": "R_t < R_0", "every step": "R_t ≤ R_t−1"}
+VERDICTS = tuple(CONDITIONS)
 
 
 def experiment(alpha, factor, *, key, generations=40, lineages=200, vocab=256, n0=100.0, decay=0.5, growth=0.25):
@@ -128,19 +129,21 @@ def efficiencies(found, risk):
 
 def summary(run):
     """The verdicts by theory and by simulation, and the efficiency against each rival."""
+    from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
 
     found = analyse(run)
     cells = found["clear"].size
-    table = Table(title="Cells in which risk improves on the real-only start R_0")
-    for name in ("condition", "exact", "simulated", "agree"):
+    table = Table(title="Cells in which the risk improves", box=SIMPLE)
+    for name in ("condition", "exact", "simulated, up to noise", "agree"):
         table.add_column(name, justify="left" if name == "condition" else "right")
     for name in VERDICTS:
         exact, simulated = found["exact verdicts"][name], found["simulated verdicts"][name]
         agree = exact == simulated
-        table.add_row(name, str(exact.sum()), str(simulated.sum()), f"{agree.sum()} of {cells}")
-    rivals = Table(title="Effective draws 1/r_T of the loop over those of a rival (above 1: the loop is better)")
+        row = (exact.sum(), simulated.sum(), f"{agree.sum()} of {cells}")
+        table.add_row(f"{name}: {CONDITIONS[name]}", *map(str, row))
+    rivals = Table(title="Effective draws 1/r_T over the draws of a rival (above 1: the loop is better)", box=SIMPLE)
     for name in ("rival", "median", "least", "most"):
         rivals.add_column(name, justify="left" if name == "rival" else "right")
     for name, value in efficiencies(found, found["mean"]).items():
@@ -156,24 +159,16 @@ def summary(run):
 def figure(run):
     """The three nested regions with the threshold, and the loop's efficiency against each rival."""
     import matplotlib.pyplot as plt
-    from matplotlib.colors import TwoSlopeNorm
-
     found = analyse(run)
     alpha, factor = run.alpha.values, run.factor.values
     figure, axes = plt.subplots(2, 3, figsize=(14, 8.2), layout="constrained", sharex=True, sharey=True)
     _regions(axes[0, 0], alpha, factor, found)
-    norm = TwoSlopeNorm(0, -2.5, 2.5)
     # The start stands under the regions; equal real draws above equal total draws.
     panels = [axes[1, 0], axes[0, 1], axes[0, 2], axes[1, 1], axes[1, 2]]
     by_theory = efficiencies(found, found["r"])
     for ax, (name, value) in zip(panels, efficiencies(found, found["mean"]).items(), strict=True):
-        log = np.log10(value).T
-        image = ax.pcolormesh(alpha, factor, log, norm=norm, cmap="PuOr", shading="nearest", rasterized=True)
-        exact_log = np.log10(by_theory[name]).T
-        lines = ax.contour(alpha, factor, exact_log, levels=np.log10(CONTOURS), colors="black", linewidths=0.8)
-        ax.clabel(lines, fmt=lambda x: f"{10**x:.2g}", fontsize=8)
-        ax.set_title(f"1/r_T over {name}", fontsize=11)
-    figure.colorbar(image, ax=axes[:, 2], label="log₁₀ efficiency (effective draws / draws used)", shrink=0.8)
+        _efficiency(ax, alpha, factor, value, by_theory[name])
+        ax.set_title(f"$1/r_T$ over {name}", fontsize=11)
     for ax in axes[-1]:
         ax.set_xlabel("mixture weight of generation 1, α₁")
     for ax in axes[:, 0]:
@@ -182,25 +177,39 @@ def figure(run):
         ax.yaxis.set_major_formatter("{x:g}")
     set_ = found["settings"]
     figure.suptitle(
-        "Colours: simulated; lines: exact. "
-        f"Improvement over the real-only start: α_t = α₁ t^−{set_['decay']:g}, n_t = f n₀ t^{set_['growth']:g}, "
-        f"n₀ = {set_['n0']:g}, T = {set_['generations']}"
+        rf"Improvement over the real-only start: $\alpha_t = \alpha_1 t^{{-{set_['decay']:g}}}$, "
+        rf"$n_t = f n_0 t^{{{set_['growth']:g}}}$, $n_0$ = {set_['n0']:g}, T = {set_['generations']}. "
+        "Colours: simulated; lines: exact"
     )
     return figure
 
 
+def _efficiency(ax, alpha, factor, value, exact):
+    """Purple: more effective draws than the rival used, orange: fewer; contours of the exact ratio."""
+    log, most = np.log10(value).T, max(0.3, abs(np.log10(value)).max())
+    plain = lambda x, _=None: f"{10**x:.2g}"
+    image = ax.pcolormesh(
+        alpha, factor, log, vmin=-most, vmax=most, cmap="PuOr", shading="nearest", rasterized=True
+    )
+    ax.figure.colorbar(image, ax=ax, format=plain, label="effective draws / draws used")
+    lines = ax.contour(alpha, factor, np.log10(exact).T, levels=np.log10(CONTOURS), colors="black", linewidths=0.8)
+    ax.clabel(lines, fmt=plain, fontsize=8)
+
+
 def _regions(ax, alpha, factor, found):
     level = np.sum([found["simulated verdicts"][name] for name in VERDICTS], axis=0)
-    ax.pcolormesh(alpha, factor, level.T, cmap="Greys", vmin=0, vmax=4, shading="nearest", rasterized=True)
+    ax.pcolormesh(alpha, factor, level.T, cmap="gray_r", vmin=0, vmax=4, shading="nearest", rasterized=True)
     styles = {"first generation": ("C0", "-"), "whole lineage": ("C1", "--"), "every step": ("C2", ":")}
     fine, size = np.linspace(alpha[0], alpha[-1], 201), np.geomspace(factor[0], factor[-1], 201)
     by_theory = exact_verdicts(exact(fine, size, found["settings"])[0])
     for name, (colour, style) in styles.items():
         ax.contour(fine, size, by_theory[name].T, levels=[0.5], colors=colour, linestyles=style, linewidths=2)
         ax.plot([], [], color=colour, linestyle=style, linewidth=2, label=f"{name}, exact")
+    for met in range(4):
+        ax.plot([], [], "s", color=str(1 - 0.25 * met), markeredgecolor="black", label=f"{met} of 3 met, simulated")
     n0 = found["settings"]["n0"]
     threshold = (1 + (n0 - 1) / (fine * (2 - fine))) / n0
-    ax.plot(fine, threshold, color="black", linewidth=1, label="threshold on n₁, formula")
+    ax.plot(fine, threshold, color="black", linestyle=(0, (1, 2)), linewidth=2, label="threshold on n₁, formula")
     ax.set_ylim(factor[0], factor[-1])
-    ax.legend(fontsize=8, loc="upper right")
-    ax.set_title("conditions met, simulated: white 0 … dark 3", fontsize=11)
+    ax.legend(fontsize=7.5, loc="upper right")
+    ax.set_title("risk improves: conditions met", fontsize=11)

@@ -24,22 +24,26 @@ RECORDED = 32  # log-spaced generations kept of each run, besides the last
 
 
 def experiment(decay, growth, *, key, generations=300, lineages=64, order=1, vocab=256, a0=0.5, n0=20.0):
-    """Relative risk r = ‖p_t − p*‖² / (1 − ‖p*‖²) and diversity H / H* of every lineage, at log-spaced generations."""
+    """Relative risk r = ‖p_t − p*‖² / (1 − ‖p*‖²) and diversity H / H* of every lineage, at log-spaced generations.
+
+    With several contexts, their means with weights π_c H*_c: Σ π_c R_c / Σ π_c H*_c.
+    """
     p_star = target(order, vocab)
     alpha, n = schedules(decay, growth, a0, n0)
     loop = jc.Loop(target=p_star, learner=jc.Tabular(), regime=jc.Replace(), alpha=alpha, n=n)
     h_star = jc.metrics.diversity(p_star.probs)
 
-    def record(lineage, batch):
-        p = lineage.model.probs
-        return jc.metrics.squared_error(p, p_star.probs) / h_star, jc.metrics.diversity(p) / h_star
+    def record(lineage, batch):  # a context with one successor alone has H* = 0, and risk 0
+        p, scale = lineage.model.probs, jnp.where(h_star > 0, h_star, 1.0)
+        return jc.metrics.squared_error(p, p_star.probs) / scale, jc.metrics.diversity(p) / scale
 
     _, (risk, diversity) = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record)
     kept, by_context = times(generations), {}
     risk, diversity = risk[:, kept - 1], diversity[:, kept - 1]
     if order == 2:
         by_context["risk_by_context"] = ("context", risk[:, -1].mean(0), {"long_name": "mean r_T of each context"})
-        risk, diversity = risk @ p_star.contexts, diversity @ p_star.contexts
+        weights = context_weights(p_star)
+        risk, diversity = risk @ weights, diversity @ weights
     return by_context | {
         "generation": ("generation", kept, {"long_name": "generation t"}),
         "risk": (("lineage", "generation"), risk, {"long_name": "risk r relative to 1 − ‖p*‖²", "units": "1"}),
@@ -49,6 +53,12 @@ def experiment(decay, growth, *, key, generations=300, lineages=64, order=1, voc
 
 def target(order, vocab):
     return jc.corpora.shakespeare(vocab=vocab) if order == 1 else jc.corpora.letters(order=order)
+
+
+def context_weights(p_star):
+    """π_c H*_c / Σ π_c H*_c."""
+    weights = p_star.contexts * jc.metrics.diversity(p_star.probs)
+    return weights / weights.sum()
 
 
 def schedules(decay, growth, a0=0.5, n0=20.0):
@@ -61,15 +71,16 @@ def times(generations):
 
 def summary(run):
     """What the run shows, beside what theory says of T → ∞ and of this horizon."""
+    from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
 
     found = analyse(run)
     labels = ("risk falling", "stationary", "diversity falling", "undetermined")
-    table = Table(title=f"Cells by asymptotic phase (T → ∞) and by what the run shows at T = {found['generations']}")
-    table.add_column("asymptotic phase")
-    for label in (*labels, "cells"):
-        table.add_column(label, justify="right", min_width=max(map(len, label.split())))
+    title = f"Cells by asymptotic phase (T → ∞) and by what the run shows at T = {found['generations']}"
+    table = Table(title=title, box=SIMPLE)
+    for label in ("phase", *labels, "cells"):
+        table.add_column(label, justify="left" if label == "phase" else "right")
     for phase in ("recovery", "plateau", "frozen", "collapse"):
         here = found["phase"] == phase
         row = [int((here & (found["described"].label == label)).sum()) for label in labels]
@@ -95,14 +106,15 @@ def _boundary_lines(found):
 
 def _agreement_lines(found):
     testable = found["lineages"] * (1 - found["r"]) >= 20
-    z = abs(found["estimate"].mean - found["r"]) / found["estimate"].se
-    bound = stats.t.isf(5e-4 / testable.sum(), found["lineages"] - 1)
+    z = abs(found["estimate"].mean - found["r"])[testable] / found["estimate"].se[testable]
+    bound = stats.t.isf(5e-4 / max(z.size, 1), found["lineages"] - 1)
+    worst = f"worst |z| {z.max(initial=0):.2f} (bound {bound:.2f})"
     kind = "exact" if "variance" in found else "sample"
     lines = [
-        f"simulation against the exact recursion: worst |z| {z[testable].max():.2f} over {testable.sum()} cells with "
-        f"{kind} s.e. (bound {bound:.2f}); {(~testable).sum()} cells hold too little diversity to test"
+        f"simulation against the exact recursion: {worst} over {z.size} cells with {kind} s.e.; "
+        f"{(~testable).sum()} cells hold too little diversity to test (lineages × (1 − r) < 20)"
     ]
-    if "r by context" in found:
+    if found["order"] == 2:
         low, high = (np.quantile(found["simulated by context"], q, axis=-1) for q in (0.1, 0.9))
         lines.append(
             f"contexts: the middle 80 % span r_T from {np.median(low):.3g} to {np.median(high):.3g} (median cell)"
@@ -128,9 +140,10 @@ def figure(run):
         formula=found["leading order"],
         phases=found["phase"],
         described=found["described"].label,
+        borders=[([0, 1], [0, 1]), ([1, 1], [1, b[-1] + 1]), ([1, a[-1] + 1], [1, 1])],
         ax=figure.add_subplot(grid[:, 0]),
     )
-    if "r by context" in found:
+    if found["order"] == 2:
         _draw_contexts(ax, found)
     figure.suptitle(_title(found))
     ax = figure.add_subplot(grid[0, 1])
@@ -144,7 +157,7 @@ def figure(run):
 
 
 def _title(found):
-    words = "letter bigrams, contexts weighted by π" if found["order"] == 2 else f"{found['vocab']} words"
+    words = "letter bigrams, contexts weighted by π H*" if found["order"] == 2 else f"{found['vocab']} words"
     return (
         f"p* = Shakespeare, {words}; a₀ = {found['a0']:g}, n₀ = {found['n0']:g}, "
         f"T = {found['generations']}, {found['lineages']} lineages a cell"
@@ -158,23 +171,29 @@ def _examples(a, b):
 
 
 def _draw_contexts(ax, found):
-    """Where a tenth, half and nine tenths of the contexts have crossed r = ½."""
+    """Where the 10 %, 50 % and 90 % quantiles of the contexts' risks cross ½."""
+    keys = list(ax.get_legend().legend_handles)
     for share, style in ((0.1, ":"), (0.5, "--"), (0.9, "-.")):
         level = np.quantile(found["simulated by context"], share, axis=-1)
         ax.contour(found["a"], found["b"], level.T, levels=[0.5], colors="white", linestyles=style, linewidths=1.6)
-        ax.plot([], [], color="0.4", linestyle=style, label=f"r = ½ at the {share:.0%} quantile of contexts")
-    ax.legend(loc="upper left", fontsize=8)
+        keys += ax.plot([], [], color="0.4", linestyle=style, label=f"r = ½ at the {share:.0%} quantile of contexts")
+    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
 
 
 def analyse(run):
     """What the run shows, and in double precision the exact theory of the same grid."""
+    if "repeat" in run.dims:
+        run = run.stack(lineages=("repeat", "lineage"), create_index=False).rename(lineages="lineage")
     order = ("decay", "growth", "lineage", "generation")
+    if set(run.risk.dims) != set(order):
+        raise ValueError(f"axes: got {run.attrs['axes']}, expected decay and growth alone; try run.sel on the others")
     risk, diversity = (run[name].transpose(*order).values.astype(float) for name in ("risk", "diversity"))
     found = json.loads(run.attrs["settings"]) | {"risk": risk, "times": run.generation.values}
     with jax.enable_x64(True):
         found |= theory(tuple(run.decay.values), tuple(run.growth.values), run.attrs["settings"])
     if "risk_by_context" in run:
-        found["simulated by context"] = run.risk_by_context.transpose("decay", "growth", "context").values
+        by_context = run.risk_by_context.transpose("decay", "growth", "context").values
+        found["simulated by context"] = by_context[..., found["weights"] > 0]
     se = np.sqrt(found["variance"] / found["lineages"]) if "variance" in found else None
     estimate = jc.phase.estimate(risk[..., -1], se=se)
     described = jc.phase.describe(risk, found["times"], memory_weight=found["memory weight"], diversity=diversity)
@@ -203,7 +222,7 @@ def theory(decays, growths, settings):
             exact["variance"] = variance / jc.metrics.diversity(p_star.probs) ** 2
             return exact | {"history": jc.theory.risk(alpha, n, generations)}
         contexts = jc.theory.context_risk(alpha, n, p_star.contexts, generations)
-        return exact | {"history": contexts @ p_star.contexts, "r by context": contexts[-1]}
+        return exact | {"history": contexts @ context_weights(p_star)}
 
     grid = jnp.meshgrid(jnp.asarray(a, float), jnp.asarray(b, float), indexing="ij")
     exact = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(cell)))(*grid))
@@ -211,6 +230,7 @@ def theory(decays, growths, settings):
     return exact | {
         "a": a,
         "b": b,
+        "weights": None if found["order"] == 1 else np.asarray(context_weights(p_star)),
         "phase": np.array([[jc.theory.phase(*schedules(x, y, a0, n0)).name for y in b] for x in a]),
         "exact boundary": _exact_boundary(a, b, exact["r"], found),
         "leading order": np.asarray(jc.theory.leading_order_boundary(a, a0, n0, generations)),

@@ -10,6 +10,10 @@ __version__ = "0.1.0"
 
 _MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "theory")
 _HOME = {
+    "AbstractData": "_data",
+    "AbstractLearner": "_learner",
+    "AbstractModel": "_model",
+    "AbstractRegime": "_regime",
     "Accumulate": "_regime",
     "Anchor": "_regime",
     "Batch": "_regime",

@@ -15,6 +15,8 @@ from jaxtyping import Array, Num, PRNGKeyArray, Real
 
 from jaxcollapse.sampling import hypergeometric, multinomial
 
+EMPTY = 1e-30  # a float pool of less weight has faded away; above it every cell that matters is a normal number
+
 
 class AbstractData(eqx.Module):
     """An element of a cone, linear in the empirical measure of a sample."""
@@ -62,8 +64,14 @@ class Counts(AbstractData):
         return Counts(jnp.asarray(a, float) * self.counts.astype(float))
 
     def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> "Counts":
-        """min(n, total) draws without replacement from whole counts; n with replacement from a float pool."""
-        if jnp.issubdtype(self.counts.dtype, jnp.floating):
-            return Counts(multinomial(key, n, self.counts.ravel()).reshape(self.counts.shape))
-        n = jnp.minimum(n.astype(self.counts.dtype), self.total)
-        return Counts(hypergeometric(key, self.counts.ravel(), n).reshape(self.counts.shape))
+        """min(n, total) draws without replacement from whole counts; n with replacement from a float pool.
+
+        None from an empty pool; an n below 0 or NaN gives counts of −1, as in the samplers.
+        """
+        n, flat = jnp.asarray(n), self.counts.ravel()
+        if jnp.issubdtype(flat.dtype, jnp.floating):
+            drawn = multinomial(key, jnp.where(self.total > EMPTY, n, jnp.zeros_like(n)), jnp.maximum(flat, 0.0))
+        else:
+            whole = jnp.where(n >= 0, n, -jnp.ones_like(n)).astype(flat.dtype)
+            drawn = hypergeometric(key, flat, jnp.minimum(whole, self.total))
+        return Counts(jnp.where(jnp.any(flat < 0), -jnp.ones_like(drawn), drawn).reshape(self.counts.shape))

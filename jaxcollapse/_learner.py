@@ -58,8 +58,12 @@ def real_draws(split: str, alpha: Float[Array, ""], n: Int[Array, ""], *, key: P
     if split == "random":
         return binomial(key, n, alpha)
     expected = alpha * n.astype(float)
-    rounded = jnp.rint(expected) if split == "round" else jnp.floor(expected + jr.uniform(key, dtype=expected.dtype))
-    return jnp.minimum(rounded.astype(n.dtype), n)
+    if split == "round":
+        return jnp.minimum(jnp.rint(expected).astype(n.dtype), n)
+    whole = jnp.floor(expected)
+    # Not ⌊expected + U⌋, whose sum rounds up where α n is large.
+    extra = jr.uniform(key, dtype=expected.dtype) < expected - whole
+    return jnp.minimum(whole.astype(n.dtype) + extra.astype(n.dtype), n)
 
 
 def two_draws(learner, target, source, alpha, n, split, *, key) -> tuple[Any, Any, Any]:

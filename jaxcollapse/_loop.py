@@ -26,7 +26,7 @@ from jaxcollapse import _schedule
 from jaxcollapse._learner import SPLITS, AbstractLearner
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._regime import AbstractRegime, Batch
-from jaxcollapse._schedule import Schedule
+from jaxcollapse._schedule import Schedule, brief
 
 
 def identity(model: AbstractModel) -> AbstractModel:
@@ -35,7 +35,7 @@ def identity(model: AbstractModel) -> AbstractModel:
 
 
 class Lineage(eqx.Module):
-    """One family line at generation t: what the next step needs, and nothing else."""
+    """One family line: the generation `t`, its `model` p_t and the regime's `memory`. What the next step needs."""
 
     t: Int[Array, ""]
     model: AbstractModel
@@ -55,7 +55,8 @@ class Loop(eqx.Module):
     curate     model -> model, what is filtered out of the synthetic stream (default: nothing)
     split      how many of the n_t draws are real: "random" Binomial(n, α), "fixed" ⌊α n + U⌋, "round" α n rounded
 
-    Numeric fields may be traced or batched (`jax.vmap`, `equinox.filter_vmap`).
+    Numeric fields may be traced, or batched by `equinox.filter_vmap`. Draws are whole numbers, so a run has no useful
+    gradient; `theory.recursion` has.
     """
 
     target: AbstractModel
@@ -68,15 +69,15 @@ class Loop(eqx.Module):
 
     def __check_init__(self):
         for name, kind, example in (
-            ("target", AbstractModel, "jc.zipf(100)"),
+            ("target", AbstractModel, "jc.Categorical(probs) or jc.zipf(100)"),
             ("learner", AbstractLearner, "jc.Tabular()"),
             ("regime", AbstractRegime, "jc.Replace()"),
         ):
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected an {kind.__name__}; try {example}")
-        for name in ("alpha", "n", "curate"):
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name}: got {brief(value)}, expected a jc.{kind.__name__}; try {example}")
+        for name, example in (("alpha", "jc.Constant(0.1)"), ("n", "jc.Constant(100)"), ("curate", "leaving it out")):
             if not callable(value := getattr(self, name)):
-                raise ValueError(f"{name}: got {value!r}, expected a callable; try jc.Constant({value!r})")
+                raise ValueError(f"{name}: got {brief(value)}, expected a callable; try {example}")
         if self.split not in SPLITS:
             raise ValueError(f"split: got {self.split!r}, expected one of {', '.join(SPLITS)}; try 'random'")
 
@@ -105,6 +106,8 @@ class Loop(eqx.Module):
         _, alpha_valid = _schedule.mixture_weight(self.alpha, t)
         size, size_valid = _schedule.sample_size(self.n, t)
         valid = alpha_valid & size_valid
+        if not isinstance(valid, Tracer) and not valid:
+            _schedule.check_at(self.alpha, self.n, t[None])
         return jnp.where(valid, jnp.where(valid, size, jnp.ones_like(size)).astype(int), -1)
 
 
@@ -113,14 +116,16 @@ def simulate(
 ) -> tuple[Lineage, PyTree]:
     """One lineage over generations 0..T.
 
-    Returns the last `Lineage` and what `record(lineage, batch)` returned at t = 1..T, stacked along a leading axis T.
-    The default record is the model's `summary` against the target: a few numbers, never the whole table.
+    Returns the last `Lineage` and what `record(lineage, batch)` returned at t = 1..T, stacked along a leading axis T
+    (index 0 is t = 1, where arrays of `theory` start at t = 0). `record` sees the new lineage and the `Batch` that it
+    was trained on, and returns any pytree of arrays. By default it is the model's `summary` against the target; for
+    tables squared_error, total_variation, diversity, surviving and missing_mass of each context.
 
-    Concrete schedules out of range raise `ValueError`. Under a trace every float record of a lineage whose α_t or
-    n_t leaves its range at any generation is NaN. Collapse is an outcome, finite and absorbing, never NaN.
+    Concrete schedules out of range raise `ValueError`. Where a traced α_t or n_t leaves its range at any generation,
+    all floats of that lineage are NaN and all its whole numbers −1. Collapse is an outcome, finite and absorbing.
     """
-    _check(loop, generations)
-    return _simulate(_arrays(loop), generations, key, record)
+    _check(loop, generations, key)
+    return _simulate(_arrays(loop), int(generations), key, record)
 
 
 def ensemble(
@@ -128,14 +133,15 @@ def ensemble(
 ) -> tuple[Lineage, PyTree]:
     """Many independent lineages at once: `simulate` for each, with leading axes L, and L T for the records.
 
-    Lineage l is `simulate(loop, generations, key=jax.random.fold_in(key, l))`. Called outside a trace, the lineages
-    are shared out over the process's devices where their number divides evenly.
+    Lineage l is `simulate(loop, generations, key=jax.random.fold_in(key, l))`. `generations`, `record` and errors are
+    those of `simulate`. Memory grows with lineages × generations × what is recorded, not with n. Called outside a
+    trace, the lineages are shared out over the process's devices where their number divides evenly.
     """
     if isinstance(lineages, bool) or not isinstance(lineages, int | np.integer) or lineages < 1:
         raise ValueError(f"lineages: got {lineages!r}, expected a whole number of at least 1; try 64")
-    _check(loop, generations)
-    keys = jax.vmap(jr.fold_in, (None, 0))(key, jnp.arange(lineages))
-    return _ensemble(_arrays(loop), generations, _shard(keys), record)
+    _check(loop, generations, key)
+    keys = jax.vmap(jr.fold_in, (None, 0))(key, jnp.arange(int(lineages)))
+    return _ensemble(*_share_out(_arrays(loop), keys), int(generations), record)
 
 
 @eqx.filter_jit
@@ -149,18 +155,22 @@ def _simulate(loop: Loop, generations: int, key: PRNGKeyArray, record: Record | 
 
     last, records = jax.lax.scan(generation, lineage, jnp.arange(1, generations + 1))
     valid = _valid(loop, generations)
-    return eqx.combine(last, static), jax.tree.map(lambda x: _mark(x, valid), records)
+    last, records = jax.tree.map(lambda x: _mark(x, valid), (last, records))
+    return eqx.combine(last, static), records
 
 
 @eqx.filter_jit
 def _ensemble(
-    loop: Loop, generations: int, keys: Shaped[Array, "L ..."], record: Record | None
+    loop: Loop, keys: Shaped[Array, "L ..."], generations: int, record: Record | None
 ) -> tuple[Lineage, PyTree]:
     return eqx.filter_vmap(lambda key: _simulate(loop, generations, key, record))(keys)
 
 
-def _mark(x: Array, valid: Bool[Array, ""]) -> Array:
-    return jnp.where(valid, x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
+def _mark(x: Shaped[Array, "..."], valid: Bool[Array, ""]) -> Shaped[Array, "..."]:
+    """NaN, or −1 for whole numbers, where a traced schedule was out of range."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.where(valid, x, jnp.nan)
+    return jnp.where(valid, x, -jnp.ones_like(x)) if jnp.issubdtype(x.dtype, jnp.signedinteger) else x
 
 
 def _valid(loop: Loop, generations: int) -> Bool[Array, ""]:
@@ -169,11 +179,15 @@ def _valid(loop: Loop, generations: int) -> Bool[Array, ""]:
     return in_range & (loop.regime.largest_pool(n_t) < _schedule.largest_size())
 
 
-def _check(loop: Loop, generations: int) -> None:
+def _check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise ValueError(f"key: got {brief(key)}, expected a PRNG key; try jax.random.key(0)")
     _schedule.check(loop.alpha, loop.n, generations)
-    _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
-    pool = loop.regime.largest_pool(n_t)
-    if not isinstance(pool, Tracer) and pool >= _schedule.largest_size():
+    with jax.ensure_compile_time_eval():
+        _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
+        pool = loop.regime.largest_pool(n_t)
+        overflows = not isinstance(pool, Tracer) and bool(pool >= _schedule.largest_size())
+    if overflows:
         raise ValueError(
             f"n: got a pool of {float(pool):.3g} draws in {generations} generations, expected fewer than "
             f"{_schedule.largest_size():.0f}; try Accumulate(decay=1.0), a float pool, or jax.enable_x64(True)"
@@ -181,13 +195,23 @@ def _check(loop: Loop, generations: int) -> None:
 
 
 def _arrays(loop: Loop) -> Loop:
-    """Numbers become arrays: as Python numbers each new value would be compiled anew."""
-    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, int | float | np.ndarray | np.generic) else x, loop)
+    """Numbers become arrays of the default precision: as Python numbers each new value would be compiled anew."""
+
+    def array(x):
+        if not isinstance(x, int | float | np.ndarray | np.generic | jax.Array):
+            return x
+        return jnp.asarray(x, float if jnp.issubdtype(jnp.result_type(x), jnp.floating) else None)
+
+    return jax.tree.map(array, loop)
 
 
-def _shard(keys: Shaped[Array, "L ..."]) -> Shaped[Array, "L ..."]:
-    devices = jax.devices()
-    if isinstance(keys, Tracer) or len(devices) == 1 or keys.shape[0] % len(devices):
-        return keys
-    mesh = jax.make_mesh((len(devices),), ("lineage",), axis_types=(jax.sharding.AxisType.Auto,))
-    return jax.device_put(keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lineage")))
+def _share_out(loop: Loop, keys: Shaped[Array, "L ..."]) -> tuple[Loop, Shaped[Array, "L ..."]]:
+    """Lineages over this process's devices, the loop on all of them; untouched under a trace or a chosen device."""
+    devices, leaves = jax.local_devices(), jax.tree.leaves((loop, keys))
+    uneven = len(devices) == 1 or keys.shape[0] % len(devices)
+    if uneven or jax.config.jax_default_device is not None or any(isinstance(x, Tracer) for x in leaves):
+        return loop, keys
+    mesh = jax.make_mesh((len(devices),), ("lineage",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+    on = lambda *axes: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+    arrays, static = eqx.partition(loop, eqx.is_array)
+    return eqx.combine(jax.device_put(arrays, on()), static), jax.device_put(keys, on("lineage"))

@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray
 
 from jaxcollapse._data import AbstractData
 from jaxcollapse._model import AbstractModel
+from jaxcollapse._schedule import brief
 
 
 class Batch(eqx.Module):
@@ -78,7 +79,7 @@ class Accumulate(AbstractRegime):
     a float pool: a batch that is s generations old weighs ρ^s.
     """
 
-    decay: Float[Array, ""] | float | None = None
+    decay: Num[ArrayLike, ""] | None = None
 
     def __check_init__(self):
         _check_fraction("decay", self.decay, "Accumulate(decay=0.9)")
@@ -87,7 +88,7 @@ class Accumulate(AbstractRegime):
         return data if self.decay is None else 1.0 * data
 
     def update(self, memory, batch, *, key):
-        pool = (memory if self.decay is None else self.decay * memory) + batch.pooled
+        pool = (memory if self.decay is None else _share(self.decay) * memory) + batch.pooled
         return pool, pool
 
     def largest_pool(self, n_t):
@@ -102,7 +103,7 @@ class Anchor(AbstractRegime):
     `split="fixed"` and α = f (and n_t = n_0) the Nature experiment's mix of f retained and 1 − f synthetic data.
     """
 
-    fraction: Float[Array, ""] | float | None = None
+    fraction: Num[ArrayLike, ""] | None = None
 
     def __check_init__(self):
         _check_fraction("fraction", self.fraction, "Anchor(fraction=0.1)")
@@ -116,7 +117,7 @@ class Anchor(AbstractRegime):
     def _retained(self, memory, key):
         if self.fraction is None:
             return memory
-        return memory.resample(jnp.rint(jnp.asarray(self.fraction, float) * memory.total.astype(float)), key=key)
+        return memory.resample(jnp.rint(_share(self.fraction) * memory.total.astype(float)), key=key)
 
     def largest_pool(self, n_t):
         return n_t[0] + n_t.max()
@@ -129,6 +130,9 @@ class Subsample(AbstractRegime):
     """
 
     inner: AbstractRegime
+
+    def __check_init__(self):
+        _check_inner(self)
 
     def init(self, data):
         return self.inner.init(data)
@@ -145,10 +149,14 @@ class Subsample(AbstractRegime):
 class RealOnly(AbstractRegime):
     """Filtration by label: the inner regime is shown the real draws alone.
 
-    A generation without any keeps the previous model.
+    A generation without any keeps the previous model. `RealOnly(Accumulate())` is refused, like `Accumulate()`, where
+    all draws together, not the real ones alone, would overflow.
     """
 
     inner: AbstractRegime
+
+    def __check_init__(self):
+        _check_inner(self)
 
     def init(self, data):
         return self.inner.init(data)
@@ -162,7 +170,20 @@ class RealOnly(AbstractRegime):
         return self.inner.largest_pool(n_t)
 
 
+def _share(value) -> Float[Array, ""]:
+    """A number in [0, 1]; NaN where a traced one is not, which marks all that it touches."""
+    value = jnp.asarray(value, float)
+    return jnp.where((value >= 0) & (value <= 1), value, jnp.nan)
+
+
 def _check_fraction(name, value, example):
-    if value is None or isinstance(value, Tracer) or np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+    if value is None or isinstance(value, Tracer):
         return
-    raise ValueError(f"{name}: got {value}, expected a number in [0, 1]; try {example}")
+    if np.ndim(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name}: got {brief(value)}, expected one number in [0, 1]; try {example}")
+
+
+def _check_inner(regime):
+    if not isinstance(regime.inner, AbstractRegime):
+        name = type(regime).__name__
+        raise ValueError(f"inner: got {brief(regime.inner)}, expected a jc.AbstractRegime; try {name}(Accumulate())")

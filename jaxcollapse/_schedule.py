@@ -72,6 +72,10 @@ class Piecewise(eqx.Module):
                 f"pieces: got {len(self.pieces)} for {len(self.boundaries)} boundaries, expected one more piece than "
                 "boundaries; try Piecewise((10,), (Constant(1.0), Constant(0.1)))"
             )
+        if not all(callable(piece) for piece in self.pieces):
+            raise ValueError(f"pieces: got {brief(self.pieces)}, expected callables t -> value; try jc.Constant(...)")
+        if not any(isinstance(b, Tracer) for b in self.boundaries) and np.any(np.diff(self.boundaries) <= 0):
+            raise ValueError(f"boundaries: got {brief(self.boundaries)}, expected increasing generations; try (10, 20)")
 
     def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:
         values = [_real(piece(jnp.asarray(t))) for piece in self.pieces]
@@ -97,9 +101,15 @@ def sample_size(n: Schedule, t: Int[ArrayLike, ""]) -> tuple[Num[Array, ""], Boo
     if jnp.issubdtype(value.dtype, jnp.floating):
         valid &= value < largest_size()
         value = jnp.rint(value)
-    elif value.dtype == np.int64:
+    elif jnp.iinfo(value.dtype).max >= largest_size():
         valid &= value < int(largest_size())
     return jnp.maximum(value, jnp.ones_like(value)), valid
+
+
+def brief(value) -> str:
+    """What a message says that it got: the value itself where it is short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} of shape {np.shape(value)}"
 
 
 def largest_size() -> float:
@@ -121,44 +131,50 @@ def evaluate(alpha: Schedule, n: Schedule, generations: int) -> tuple[Float[Arra
     return jnp.where(valid, alpha_t, jnp.nan), jnp.where(valid, _real(n_t), jnp.nan)
 
 
-def valid(alpha: Schedule, n: Schedule, generations: int) -> Bool[Array, ""]:
-    """Whether α_t and n_t are in range at every generation 0..T: the flag of a lineage under a trace."""
-    times = jnp.arange(generations + 1)
-    _, alpha_valid = jax.vmap(lambda t: mixture_weight(alpha, t))(times)
-    _, n_valid = jax.vmap(lambda t: sample_size(n, t))(times)
-    return jnp.all(alpha_valid & n_valid)
-
-
 def check(alpha: Schedule, n: Schedule, generations: int) -> None:
     """Raises `ValueError` where a concrete schedule leaves its range at some generation 0..T; traced ones pass."""
     if isinstance(generations, bool) or not isinstance(generations, int | np.integer) or generations < 1:
-        raise ValueError(f"generations: got {generations!r}, expected a whole number of at least 1")
-    times = jnp.arange(generations + 1)
+        raise ValueError(f"generations: got {generations!r}, expected a whole number of at least 1; try 300")
+    with jax.ensure_compile_time_eval():  # concrete misuse is found inside a jitted function too
+        check_at(alpha, n, jnp.arange(generations + 1))
+
+
+def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
+    """`check` at these generations."""
     for name, schedule, rule, expected in (
         ("alpha", alpha, mixture_weight, "a mixture weight in [0, 1]"),
         ("n", n, sample_size, f"a finite sample size from 1 to {largest_size() - 1:.0f}"),
     ):
         if not callable(schedule):
-            raise ValueError(f"{name}: got {schedule!r}, expected a callable t -> value; try jc.Constant({schedule!r})")
-        inside = jax.vmap(lambda t, schedule=schedule, rule=rule: rule(schedule, t)[1])(times)
+            raise ValueError(f"{name}: got {brief(schedule)}, expected a callable t -> value; try jc.Constant(...)")
+        try:
+            inside = jax.vmap(lambda t, schedule=schedule, rule=rule: rule(schedule, t)[1])(times)
+        except jax.errors.TracerBoolConversionError:
+            raise ValueError(
+                f"{name}: got a function that branches on t in Python, expected one that JAX can trace; try jnp.where "
+                "or jc.Piecewise"
+            ) from None
         if isinstance(inside, Tracer) or bool(inside.all()):
             continue
-        t = int(np.argmin(np.asarray(inside)))
-        got = np.asarray(_number(schedule(jnp.asarray(t))))
-        raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; {_advice(name)}")
+        t = times[int(np.argmin(np.asarray(inside)))]
+        got = np.asarray(_number(schedule(t)))
+        raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; try {_advice(name, got)}")
 
 
-def _advice(name: str) -> str:
+def _advice(name: str, got: np.ndarray) -> str:
+    if not np.isfinite(got):
+        return "finite parameters, or a slower growth"
     if name == "alpha":
-        return "try PowerLaw(..., cap=1) for a scale above 1"
-    return "try a larger schedule, or jax.enable_x64(True) for sizes above 2147483647"
+        return "PowerLaw(..., cap=1) for a scale above 1" if got > 1 else "a weight of at least 0"
+    return "a larger scale" if got < 1 else "a slower growth, or jax.enable_x64(True) for up to 2^53 draws"
 
 
 def _number(x: Shaped[ArrayLike, "*t"]) -> Shaped[Array, "*t"]:
-    try:
-        return jnp.asarray(x)
-    except OverflowError:  # a Python integer too large for 32 bits, which the range check then names
-        return jnp.asarray(x, float)
+    if not isinstance(x, jax.Array) and np.asarray(x).dtype.kind in "iu":
+        # Whole numbers that do not fit the default width become floats, which the range check then names.
+        width = jnp.iinfo(jnp.result_type(int))
+        return jnp.asarray(x, int if width.min <= np.min(x) and np.max(x) <= width.max else float)
+    return jnp.asarray(x)
 
 
 def _real(x: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:

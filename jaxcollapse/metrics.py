@@ -181,7 +181,7 @@ def dominant(p: Float[ArrayLike, "*b v"], threshold: Float[ArrayLike, ""] = 0.0)
     often it changes.
     """
     p = jnp.asarray(p, float)
-    return jnp.where(jnp.max(p, -1) < jnp.asarray(threshold, float), -1, jnp.argmax(p, -1))
+    return jnp.where(jnp.max(p, -1) >= jnp.asarray(threshold, float), jnp.argmax(p, -1), -1)
 
 
 def turnover(ids: Int[ArrayLike, "*k"], axis: int = -1) -> Int[Array, "..."]:

@@ -30,6 +30,7 @@ def two_sample_p(a, b) -> float:
         [np.bincount(code[: len(a)], minlength=code.max() + 1), np.bincount(code[len(a) :], minlength=code.max() + 1)]
     )
     rare = table.sum(0) < 20
+    assert table[:, rare].sum() < 0.2 * table.sum(), "too many rare vectors for a test with power"
     table = np.concatenate([table[:, ~rare], table[:, rare].sum(1, keepdims=True)], axis=1)
     table = table[:, table.sum(0) > 0]
     return float(stats.chi2_contingency(table).pvalue)

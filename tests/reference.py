@@ -6,14 +6,16 @@ Every draw is an explicit token from an explicit source, so provenance, regimes 
 import numpy as np
 
 
-def lineage(rng, p_star, alpha, n, generations, *, regime="replace", split="random", smoothing=0.0, fraction=None):
-    """One lineage of a unigram model: the count vectors that the learner saw, `T+1 v`, and its models, `T+1 v`."""
+def lineage(
+    rng, p_star, alpha, n, generations, *, regime="replace", split="random", smoothing=0.0, fraction=None, decay=None
+):
+    """One lineage of a unigram model, t = 0..T: the counts that the learner saw, `T+1 v`, and how many were real."""
     vocab = len(p_star)
     first = tokens(rng, p_star, size(n(0)))
     seen = [count(first, vocab)]
     model = fit(first, vocab, smoothing)
-    models = [model]
-    pool = first
+    provenance = [seen[0]]
+    pool, leaky = first, seen[0]
     for t in range(1, generations + 1):
         n_t = size(n(t))
         n_real = real_draws(rng, alpha(t), n_t, split)
@@ -27,16 +29,24 @@ def lineage(rng, p_star, alpha, n, generations, *, regime="replace", split="rand
         elif regime == "subsample":
             pool = np.concatenate([pool, batch])
             data = rng.choice(pool, size=n_t, replace=False)
+        elif regime == "leaky":
+            leaky = decay * leaky + count(batch, vocab)
+            data = leaky
+        elif regime == "subsample real":
+            pool = np.concatenate([pool, real])
+            data = rng.choice(pool, size=min(n_t, len(pool)), replace=False)
         elif regime == "anchor":
             kept = first if fraction is None else rng.choice(first, size=round(fraction * len(first)), replace=False)
             data = np.concatenate([kept, synthetic])
         elif regime == "real only":
             data = real
-        if len(data):
+        if regime == "leaky":
+            model = data / data.sum()
+        elif len(data):
             model = fit(data, vocab, smoothing)
-        seen.append(count(data, vocab))
-        models.append(model)
-    return np.array(seen), np.array(models)
+        seen.append(data if regime == "leaky" else count(data, vocab))
+        provenance.append(count(real, vocab))
+    return np.array(seen), np.array(provenance)
 
 
 def table_lineage(rng, p_star, contexts, alpha, n, generations):

@@ -13,10 +13,11 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_the_example_runs_and_agrees_with_its_theory(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    table = names["table"]
+    for code in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(compile(code, "README.md", "exec"), names)
+    table, records = names["table"], names["records"]
+    assert records["squared_error"].shape == (256, 50)
     ratio = table.risk.mean("lineage") / table.exact
     assert ratio.shape == (3, 3)
     np.testing.assert_allclose(ratio, 1, atol=0.3)

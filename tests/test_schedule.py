@@ -51,5 +51,5 @@ def test_traced_parameters_are_evaluated_and_marked():
 
 
 def test_a_negative_or_vanishing_sample_size_is_refused_at_its_generation():
-    with pytest.raises(ValueError, match="n: got 0.0 at generation 2"):
+    with pytest.raises(ValueError, match=r"n: got 0\.0 at generation 2"):
         evaluate(jc.Constant(0.5), lambda t: 2.0 - t.astype(float), 5)

@@ -20,37 +20,37 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse import metrics
-from jaxcollapse._data import Counts
+from jaxcollapse._data import EMPTY, Counts
 from jaxcollapse._learner import AbstractLearner, real_draws, two_draws
 from jaxcollapse._model import AbstractModel
+from jaxcollapse._schedule import brief
 from jaxcollapse.sampling import binomial, multinomial
 
 
 class Categorical(AbstractModel):
     """A table of next-token probabilities.
 
-    probs      `v`, or `c v` with one row per context; every row adds up to 1
+    probs      `v`, or `c v` with one row per context; every row adds up to 1 and is normalised
     contexts   π, the law of the contexts, `c`; uniform by default; for `c v` tables only
 
     Errors: `ValueError` for a negative, NaN or infinite entry, a row that does not add up to 1 (10⁻³), a wrong shape.
+    A traced table with such a row holds NaN there.
     """
 
     probs: Float[Array, "*c v"]
     contexts: Float[Array, " c"] | None
 
     def __init__(self, probs: Num[ArrayLike, "..."], contexts: Num[ArrayLike, "..."] | None = None):
-        _check_laws("probs", probs, (1, 2))
-        self.probs = jnp.asarray(probs, float)
+        self.probs = _laws("probs", probs, (1, 2))
         if self.probs.ndim == 2 and contexts is None:
             contexts = jnp.full(self.probs.shape[0], 1 / self.probs.shape[0])
         if contexts is not None:
-            _check_laws("contexts", contexts, (1,))
             if jnp.shape(contexts) != self.probs.shape[:-1]:
                 raise ValueError(
                     f"contexts: got shape {jnp.shape(contexts)} for probs of shape {self.probs.shape}, expected one "
                     "probability for each row of a c × v table; leave contexts out for a unigram"
                 )
-            contexts = jnp.asarray(contexts, float)
+            contexts = _laws("contexts", contexts, (1,))
         self.contexts = contexts
 
     def log_prob(self, x: Int[Array, "..."]) -> Float[Array, "..."]:
@@ -86,15 +86,16 @@ class Tabular(AbstractLearner):
                       mixture weight α is that of a document, not of a token.
     """
 
-    smoothing: Float[Array, ""] | float = 0.0
+    smoothing: Num[ArrayLike, ""] = 0.0
     document_length: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
         beta = self.smoothing
-        if not isinstance(beta, Tracer) and not np.all(np.isfinite(beta) & (np.asarray(beta) >= 0)):
-            raise ValueError(f"smoothing: got {beta}, expected a finite number of at least 0; try smoothing=0.5")
-        if self.document_length is not None and self.document_length < 1:
-            raise ValueError(f"document_length: got {self.document_length}, expected at least 1; try 64, or None")
+        if not isinstance(beta, Tracer) and (np.ndim(beta) or not 0 <= beta < np.inf):
+            raise ValueError(f"smoothing: got {brief(beta)}, expected one finite number of at least 0; try 0.5")
+        length = self.document_length
+        if length is not None and (not isinstance(length, int) or length < 1):
+            raise ValueError(f"document_length: got {length}, expected a whole number of at least 1; try 64, or None")
 
     def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         """One real draw in every row: what a context holds that generation 0 does not visit."""
@@ -128,7 +129,8 @@ class Tabular(AbstractLearner):
             return two_draws(self, target, source, alpha, n, split, key=key)
         k_pool, k_thin = jr.split(key)
         real_part = alpha * target.probs
-        mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * source.probs)
+        rest = source.probs / source.probs.sum(-1, keepdims=True)  # a curation may leave less than 1, or an ulp more
+        mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * rest)
         pooled = mixture.counts(n, key=k_pool)
         share = real_part / jnp.maximum(mixture.probs, jnp.finfo(mixture.probs.dtype).tiny)
         real = binomial(k_thin, pooled, share)
@@ -138,14 +140,15 @@ class Tabular(AbstractLearner):
         """(N + β) / (N_c + V β) in visited contexts, the previous row in the others, NaN where counts are marked."""
         rows = data.counts.sum(-1, keepdims=True).astype(float)
         beta = jnp.asarray(self.smoothing, float)
-        visited = jnp.where(rows > 0, rows, 1.0) + data.counts.shape[-1] * beta
-        fitted = jnp.where(rows > 0, (data.counts.astype(float) + beta) / visited, model.probs)
-        return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows < 0, jnp.nan, fitted))
+        beta = jnp.where(beta >= 0, beta, jnp.nan)
+        total = jnp.where(rows > EMPTY, rows, 1.0) + data.counts.shape[-1] * beta
+        fitted = jnp.where(rows > EMPTY, (data.counts.astype(float) + beta) / total, model.probs)
+        return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows >= 0, fitted, jnp.nan))
 
 
 def _documents(n: Int[Array, ""], length: int) -> Int[Array, ""]:
     """round(n / ℓ) documents, at least one for n ≥ 1; n ≤ 0 stays as it is."""
-    return jnp.where(n > 0, jnp.maximum((n + length // 2) // length, 1), n)
+    return jnp.where(n > 0, jnp.maximum(n // length + (2 * (n % length) >= length).astype(n.dtype), 1), n)
 
 
 def _pool_documents(target, source, alpha, n, length, split, key) -> tuple[Counts, Counts, Counts]:
@@ -176,16 +179,19 @@ def _write(model: Categorical, documents: Int[Array, ""], length: int, key: PRNG
     return Counts(jnp.where(documents < 0, -1, counts))
 
 
-def _check_laws(name: str, probs: Num[ArrayLike, "..."], dimensions: tuple[int, ...]) -> None:
+def _laws(name: str, probs: Num[ArrayLike, "..."], dimensions: tuple[int, ...]) -> Float[Array, "..."]:
+    """The rows, normalised; concrete ones that are no laws are refused, traced ones become NaN."""
     if jnp.ndim(probs) not in dimensions or jnp.size(probs) == 0:
         expected = "a table of shape (v,) or (c, v)" if 2 in dimensions else "one probability for each context"
         raise ValueError(f"{name}: got shape {jnp.shape(probs)}, expected {expected}")
     if isinstance(probs, Tracer):
-        return
+        sums = probs.sum(-1, keepdims=True).astype(float)
+        return jnp.where(abs(sums - 1) <= 1e-3, probs.astype(float) / sums, jnp.nan)
     rows = np.asarray(probs, float)
     if not np.isfinite(rows).all() or (rows < 0).any():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows) | (rows < 0))[0])
-        raise ValueError(f"{name}: got {rows[where]} at {where}, expected finite probabilities of at least 0")
+        raise ValueError(f"{name}: got {rows[where]} at {where}, expected probabilities of at least 0; try 0 there")
     if (abs(rows.sum(-1) - 1) > 1e-3).any():
         worst = np.ravel(rows.sum(-1))[np.argmax(abs(np.ravel(rows.sum(-1)) - 1))]
         raise ValueError(f"{name}: got a row that adds up to {worst:.6g}, expected 1; try jc.from_counts(weights)")
+    return jnp.asarray(rows / rows.sum(-1, keepdims=True), float)

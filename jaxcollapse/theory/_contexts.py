@@ -46,9 +46,9 @@ def context_recursion(
 ) -> Float[Array, "times c"]:
     """r_{c,t} of arrays α_t and n_t, t = 0..T; α_0 counts as 1, n_t need not be whole. See `context_risk`."""
     alpha_t, n_t = checked(jnp.asarray(alpha_t, float).at[0].set(1.0), n_t)
-    contexts = jnp.asarray(contexts, float)
-    if not isinstance(contexts, Tracer) and not bool(jnp.all((contexts >= 0) & (contexts <= 1))):
+    if not isinstance(contexts, Tracer) and not np.all((np.asarray(contexts) >= 0) & (np.asarray(contexts) <= 1)):
         raise ValueError(f"contexts: got {contexts}, expected probabilities in [0, 1]; try target.contexts")
+    contexts = jnp.asarray(contexts, float)
     pairs = split_moments(alpha_t, n_t, split).pairs * n_t / jnp.maximum(n_t - 1, 1.0)
     return _scan(pairs, n_t, contexts)
 

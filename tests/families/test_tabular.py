@@ -15,7 +15,7 @@ TABLE = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 @pytest.mark.parametrize(
     ("probs", "contexts", "message"),
     [
-        ([0.5, -0.1, 0.6], None, r"probs: got -0.1 at \(1,\), expected finite probabilities of at least 0"),
+        ([0.5, -0.1, 0.6], None, r"probs: got -0.1 at \(1,\), expected probabilities of at least 0"),
         ([0.5, np.nan], None, "probs: got nan"),
         ([0.5, np.inf], None, "probs: got inf"),
         ([0.0, 0.0], None, "probs: got a row that adds up to 0, expected 1; try jc.from_counts"),
@@ -79,7 +79,7 @@ def test_a_context_that_was_never_visited_holds_one_real_draw():
         (lambda: jc.Tabular(smoothing=-1.0), "smoothing: got -1.0"),
         (lambda: jc.Tabular(smoothing=float("nan")), "smoothing: got nan"),
         (lambda: jc.Tabular(document_length=0), "document_length: got 0"),
-        (lambda: jc.Accumulate(decay=1.5), r"decay: got 1.5, expected a number in \[0, 1\]"),
+        (lambda: jc.Accumulate(decay=1.5), r"decay: got 1.5, expected one number in \[0, 1\]"),
         (lambda: jc.Anchor(fraction=-0.1), "fraction: got -0.1"),
     ],
 )
