@@ -85,7 +85,25 @@ def summary(run):
         here = found["phase"] == phase
         row = [int((here & (found["described"].label == label)).sum()) for label in labels]
         table.add_row(phase, *map(str, row), str(int(here.sum())))
-    return Group(table, *_boundary_lines(found), *_agreement_lines(found))
+    return Group(table, _examples_table(found), *_boundary_lines(found), *_agreement_lines(found))
+
+
+def _examples_table(found):
+    """One cell in each phase: what its lineages did, since a mean says little about one of them."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=f"One cell in each phase at T = {found['generations']}; median time to r ≥ ½", box=SIMPLE)
+    for label in ("a, b", "exact r", "mean", "s.e.", "median", "5 %", "95 %", "P(r > ½)", "t(r ≥ ½)"):
+        table.add_column(label, justify="right")
+    collapse = jc.phase.collapse_time(found["risk"], found["times"], level=0.5)
+    for i, j in _examples(found["a"], found["b"]):
+        e = found["estimate"]
+        numbers = (found["r"], e.mean, e.se, e.median, *e.quantiles, e.exceedance)
+        when = collapse.median[i, j]
+        row = [f"{x[i, j]:.2g}" for x in numbers] + [f"{when:.0f}" if np.isfinite(when) else "never"]
+        table.add_row(f"{found['a'][i]:.3g}, {found['b'][j]:.3g}", *row)
+    return table
 
 
 def _boundary_lines(found):

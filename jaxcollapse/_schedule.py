@@ -74,7 +74,7 @@ class Piecewise(eqx.Module):
             )
         if not all(callable(piece) for piece in self.pieces):
             raise ValueError(f"pieces: got {brief(self.pieces)}, expected callables t -> value; try jc.Constant(...)")
-        if not any(isinstance(b, Tracer) for b in self.boundaries) and np.any(np.diff(self.boundaries) <= 0):
+        if not any(isinstance(b, Tracer) for b in self.boundaries) and np.any(np.diff(np.array(self.boundaries)) <= 0):
             raise ValueError(f"boundaries: got {brief(self.boundaries)}, expected increasing generations; try (10, 20)")
 
     def __call__(self, t: Shaped[ArrayLike, "*t"]) -> Num[Array, "*t"]:

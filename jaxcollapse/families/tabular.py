@@ -91,7 +91,7 @@ class Tabular(AbstractLearner):
 
     def __check_init__(self):
         beta = self.smoothing
-        if not isinstance(beta, Tracer) and (np.ndim(beta) or not 0 <= beta < np.inf):
+        if not isinstance(beta, Tracer) and (np.ndim(beta) or not 0 <= np.asarray(beta) < np.inf):
             raise ValueError(f"smoothing: got {brief(beta)}, expected one finite number of at least 0; try 0.5")
         length = self.document_length
         if length is not None and (not isinstance(length, int) or length < 1):
