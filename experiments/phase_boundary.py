@@ -93,9 +93,9 @@ def _examples_table(found):
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(title=f"One cell in each phase at T = {found['generations']}; median time to r ≥ ½", box=SIMPLE)
-    for label in ("a, b", "exact r", "mean", "s.e.", "median", "5 %", "95 %", "P(r > ½)", "t(r ≥ ½)"):
-        table.add_column(label, justify="right")
+    table = Table(title=f"One cell in each phase at T = {found['generations']}; t(½): median time to r ≥ ½", box=SIMPLE)
+    for label in ("a, b", "exact r", "mean", "s.e.", "median", "5 %", "95 %", "P(r>½)", "t(½)"):
+        table.add_column(label, justify="right", no_wrap=True)
     collapse = jc.phase.collapse_time(found["risk"], found["times"], level=0.5)
     for i, j in _examples(found["a"], found["b"]):
         e = found["estimate"]

@@ -209,7 +209,8 @@ def _share_out(loop: Loop, keys: Shaped[Array, "L ..."]) -> tuple[Loop, Shaped[A
     """Lineages over this process's devices, the loop on all of them; untouched under a trace or a chosen device."""
     devices, leaves = jax.local_devices(), jax.tree.leaves((loop, keys))
     uneven = len(devices) == 1 or keys.shape[0] % len(devices)
-    if uneven or jax.config.read("jax_default_device") is not None or any(isinstance(x, Tracer) for x in leaves):
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if uneven or chosen is not None or any(isinstance(x, Tracer) for x in leaves):
         return loop, keys
     mesh = jax.make_mesh((len(devices),), ("lineage",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
     on = lambda *axes: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
