@@ -93,7 +93,8 @@ def _examples_table(found):
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(title=f"One cell in each phase at T = {found['generations']}; t(½): median time to r ≥ ½", box=SIMPLE)
+    title = f"One cell in each phase at T = {found['generations']}; t(½): median time to r ≥ ½"
+    table = Table(title=title, box=SIMPLE, padding=0)
     for label in ("a, b", "exact r", "mean", "s.e.", "median", "5 %", "95 %", "P(r>½)", "t(½)"):
         table.add_column(label, justify="right", no_wrap=True)
     collapse = jc.phase.collapse_time(found["risk"], found["times"], level=0.5)
@@ -155,7 +156,7 @@ def figure(run):
         mean,
         boundary=simulated,
         exact=found["exact boundary"],
-        formula=found["leading order"],
+        formula=found["leading order"] if found["order"] == 1 else None,
         phases=found["phase"],
         described=found["described"].label,
         borders=[([0, 1], [0, 1]), ([1, 1], [1, b[-1] + 1]), ([1, a[-1] + 1], [1, 1])],
@@ -170,7 +171,9 @@ def figure(run):
         label = f"a = {a[i]:.3g}, b = {b[j]:.3g}: {found['phase'][i, j]}"
         jc.plot.trajectories(found["times"], risk, exact=found["history"][i, j], label=label, ax=ax)
     hue = np.broadcast_to(a[:, None], mean.shape)
-    jc.plot.collapse_curve(found["x"], mean, found["estimate"].se, hue=hue, ax=figure.add_subplot(grid[1, 1]))
+    ax = jc.plot.collapse_curve(found["x"], mean, found["estimate"].se, hue=hue, ax=figure.add_subplot(grid[1, 1]))
+    if found["order"] == 2:
+        ax.set_title("x counts the draws of all contexts; the line is that of a single one", fontsize=9)
     return figure
 
 
@@ -190,12 +193,14 @@ def _examples(a, b):
 
 def _draw_contexts(ax, found):
     """Where the 10 %, 50 % and 90 % quantiles of the contexts' risks cross ½."""
-    keys = list(ax.get_legend().legend_handles)
+    legend = ax.get_legend()
+    keys, labels = list(legend.legend_handles), [text.get_text() for text in legend.get_texts()]
     for share, style in ((0.1, ":"), (0.5, "--"), (0.9, "-.")):
         level = np.quantile(found["simulated by context"], share, axis=-1)
         ax.contour(found["a"], found["b"], level.T, levels=[0.5], colors="white", linestyles=style, linewidths=1.6)
-        keys += ax.plot([], [], color="0.4", linestyle=style, label=f"r = ½ at the {share:.0%} quantile of contexts")
-    ax.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
+        keys += ax.plot([], [], color="0.4", linestyle=style)
+        labels.append(f"r = ½ at the {share:.0%} quantile of contexts")
+    ax.legend(keys, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
 
 
 def analyse(run):
