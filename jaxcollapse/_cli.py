@@ -57,6 +57,9 @@ def run(
     chunk: Annotated[int | None, typer.Option(help="Points computed side by side, at least 1.")] = None,
     repeats: Annotated[int, typer.Option(help="Independent repetitions of every point, at least 1.")] = 1,
     seed: Annotated[int, typer.Option(help="From 0 to 4294967295.")] = 0,
+    common_random_numbers: Annotated[
+        bool, typer.Option("--common-random-numbers", help="The same random numbers at every point.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Trace it, say what would run, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +79,8 @@ def run(
 
     store = store or Path("runs") / file.stem
     with _errors(file), _blame(file):
-        experiment, plan = _prepare(file, store, axis or [], settings or [], chunk, repeats, seed)
+        asked = {"store": store, "chunk": chunk, "repeats": repeats, "common_random_numbers": common_random_numbers}
+        experiment, plan = _prepare(file, axis or [], settings or [], seed, **asked)
         typer.echo(f"{file}: {_present.grid(plan)} -> {store}", err=True)
         if dry_run:
             report = _present.planned(plan) | {"seed": seed}
@@ -190,27 +194,26 @@ def doctor() -> None:
 
 
 def _prepare(
-    file: Path, store: Path, axes: list[str], settings: list[str], chunk: int | None, repeats: int, seed: int
+    file: Path, axes: list[str], settings: list[str], seed: int, **asked: Any
 ) -> tuple["Experiment", "Plan"]:
     from jaxcollapse import _experiment
 
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed: got {seed}, expected a whole number from 0 to {2**32 - 1}; try --seed 0")
-    for option, number in (("--chunk", chunk), ("--repeats", repeats)):
-        if number is not None and number < 1:
-            raise ValueError(f"{option}: got {number}, expected a whole number of at least 1; try {option} 1")
+    for name in ("chunk", "repeats"):
+        if asked[name] is not None and asked[name] < 1:
+            raise ValueError(f"--{name}: got {asked[name]}, expected a whole number of at least 1; try --{name} 1")
     replaced, bound = _experiment.parse_axes(axes), _experiment.parse_settings(settings)
     experiment = _experiment.customise(_experiment.load(file), replaced, bound)
     import jax
 
     from jaxcollapse._plan import plan
 
-    arguments = {"key": jax.random.key(seed), "store": store, "repeats": repeats, "chunk": chunk}
-    return experiment, plan(experiment.function, experiment.axes, **arguments)
+    return experiment, plan(experiment.function, experiment.axes, key=jax.random.key(seed), **asked)
 
 
 def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
-    from jaxcollapse import _experiment, _progress, _sweep
+    from jaxcollapse import _experiment, _present, _progress, _sweep
 
     attrs = {
         "file": str(file.absolute()),
@@ -225,8 +228,9 @@ def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
         for stage in steps:  # noqa: B007
             pass
     assert stage.table is not None
-    if message := _sweep.invalid(stage.table):
-        typer.echo(f"{file}: {message}", err=True)
+    for message in (_sweep.invalid(stage.table), _present.correlated(plan)):
+        if message:
+            typer.echo(f"{file}: {message}", err=True)
     return stage.table
 
 

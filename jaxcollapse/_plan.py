@@ -1,7 +1,8 @@
 """A sweep that has been checked and not begun: which points, in which order, with which keys.
 
     points = {1 … R} × x_1 × … × x_k,   the first repeat of the whole grid before the second
-    words  = the 32-bit halves of each coordinate as float64, low half first, in the order of the axes' names
+    words  = the 32-bit halves of each coordinate as float64, low half first, in the order of the axes' names; none of
+             them where all points share their random numbers
 """
 
 import functools
@@ -22,7 +23,7 @@ from jaxcollapse import _execute, _store
 Experiment = Callable[..., Mapping[str, Any]]
 Columns = dict[str, Shaped[np.ndarray, " P"]]
 
-RESERVED = ("key", "store", "repeats", "chunk", "shard", "executor", *_store.BOOKKEEPING)
+RESERVED = ("key", "store", "repeats", "chunk", "common_random_numbers", "shard", "executor", *_store.BOOKKEEPING)
 
 
 class Plan(NamedTuple):
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
     axes: dict[str, Shaped[np.ndarray, " k"]]
     repeats: int
     chunk: int
+    common_random_numbers: bool
     store: Path | None
     settings: dict[str, Any]
 
@@ -53,18 +55,21 @@ class Plan(NamedTuple):
         return dict(zip((_store.REPEAT, *self.axes), map(np.ravel, grid), strict=True))
 
 
-def plan(experiment, axes: Mapping[str, Any], *, key, store=None, repeats=1, chunk=None) -> Plan:
+def plan(
+    experiment, axes: Mapping[str, Any], *, key, store=None, repeats=1, chunk=None, common_random_numbers=False
+) -> Plan:
     """Every check that needs no computing; `ValueError` says what is wrong."""
     checked = {name: axis(name, values) for name, values in axes.items()}
     if not checked:
         raise ValueError("axes: got none, expected at least one; try sweep(experiment, key=key, alpha=[0.1, 0.2])")
     settings = _settings(experiment, list(checked))
-    repeats = _count("repeats", repeats)
+    repeats, common = _count("repeats", repeats), _flag("common_random_numbers", common_random_numbers)
     points = repeats * _product(checked)
     width = min(_width(points) if chunk is None else _count("chunk", chunk), points)
     if store is not None:
         _store.check(store)
-    return Plan(experiment, _typed(key), checked, repeats, width, None if store is None else Path(store), settings)
+    path = None if store is None else Path(store)
+    return Plan(experiment, _typed(key), checked, repeats, width, common, path, settings)
 
 
 def axis(name: str, values: Any) -> Shaped[np.ndarray, " k"]:
@@ -87,11 +92,15 @@ def axis(name: str, values: Any) -> Shaped[np.ndarray, " k"]:
     return array
 
 
-def words(axes: Mapping[str, Shaped[np.ndarray, " P"]]) -> UInt32[np.ndarray, "P w"]:
-    """The bits of each point's coordinates, as they enter its key. Rounding to float32 does not merge two points."""
+def words(axes: Mapping[str, Shaped[np.ndarray, " P"]], common: bool = False) -> UInt32[np.ndarray, "P w"]:
+    """The bits of each point's coordinates, as they enter its key: none, with common random numbers.
+
+    Rounding to float32 does not merge two points.
+    """
     # −0 and 0 are one coordinate, and so is 2 whatever its type.
     coordinates = np.stack([axes[name].astype("<f8") + 0.0 for name in sorted(axes)], axis=-1)
-    return coordinates.view("<u4").astype(np.uint32)
+    bits = coordinates.view("<u4").astype(np.uint32)
+    return bits[:, :0] if common else bits
 
 
 def point_key(key: PRNGKeyArray, words: UInt32[jax.Array, " w"], repeat: Shaped[jax.Array, ""]) -> PRNGKeyArray:
@@ -155,6 +164,12 @@ def _count(name: str, value: Any) -> int:
     if count < 1 or isinstance(value, bool):
         raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1")
     return count
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}: got {value!r}, expected True or False; try {name}=True")
+    return bool(value)
 
 
 def _product(axes: Mapping[str, Shaped[np.ndarray, " k"]]) -> int:

@@ -21,7 +21,19 @@ def grid(plan: "Plan") -> str:
     axes = {name: len(values) for name, values in plan.axes.items()}
     axes |= {"repeat": plan.repeats} if plan.repeats > 1 else {}
     product = " × ".join(f"{size} {name}" for name, size in axes.items())
-    return f"{plan.points} points = {product}, in {plan.blocks} chunks of {plan.chunk}"
+    common = ", common random numbers" * plan.common_random_numbers
+    return f"{plan.points} points = {product}, in {plan.blocks} chunks of {plan.chunk}{common}"
+
+
+def correlated(plan: "Plan") -> str | None:
+    """What must not be read off a map whose points share their random numbers; None for any other."""
+    if not plan.common_random_numbers:
+        return None
+    return (
+        "common random numbers: points are correlated. The s.e. of one point and a bound on the worst |z| hold; how "
+        "many points or slices agree with theory is no count of independent events, and boundary intervals that end "
+        "between grid points are too narrow, by at most √2"
+    )
 
 
 def planned(plan: "Plan") -> dict[str, Any]:
@@ -56,6 +68,7 @@ def _asked(plan: "Plan") -> dict[str, Any]:
         "axes": {name: values.tolist() for name, values in plan.axes.items()},
         "settings": json.loads(json.dumps(plan.settings, default=repr)),
         "store": str(plan.store),
+        "common_random_numbers": plan.common_random_numbers,
     }
 
 

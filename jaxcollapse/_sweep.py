@@ -3,7 +3,8 @@
     table[x_1, …, x_k, r] = experiment(x_1, …, x_k, key=fold_in(…fold_in(key, b_1)…, r))
 
 where b_1, b_2, … are the bits of the point's coordinates (`_plan.words`) and r counts repeats. The draws of a point
-thus depend on the key and its own coordinates alone: not on the grid, the block, the device or the order.
+thus depend on the key and its own coordinates alone: not on the grid, the block, the device or the order. With common
+random numbers the bits are left out, fold_in(key, r) for every point: the same uniforms all over the grid.
 
 The function is traced and compiled once, for a block of points side by side; the executable is then called from as
 many threads as there are usable cores.
@@ -39,7 +40,16 @@ class Stage(NamedTuple):
     table: xr.Dataset | None = None
 
 
-def sweep(experiment: Experiment, *, key, store=None, repeats: int = 1, chunk: int | None = None, **axes) -> xr.Dataset:
+def sweep(
+    experiment: Experiment,
+    *,
+    key,
+    store=None,
+    repeats: int = 1,
+    chunk: int | None = None,
+    common_random_numbers: bool = False,
+    **axes,
+) -> xr.Dataset:
     """Maps a pure function over the product of its axes, on all cores, into one labelled dataset.
 
         table[x_1, …, x_k, r] = experiment(x_1, …, x_k, key=the key of this point and repeat)
@@ -54,6 +64,12 @@ def sweep(experiment: Experiment, *, key, store=None, repeats: int = 1, chunk: i
     - `store`: a new folder that is written block by block; `open` reads it, finished or not.
     - `repeats`: above 1, independent repetitions of every point, along `repeat`.
     - `chunk`: points computed side by side. More need more memory; the default gives every core four blocks or more.
+    - `common_random_numbers`: every point gets the same key, and so the same uniforms. Each draw inverts a monotone
+      distribution function with its uniform, so neighbours are positively correlated, contours are smooth, and a
+      difference along the grid has a smaller variance, the smaller the step and the larger the samples. The mean and
+      s.e. of one point are as good as ever. But points are not independent: errors of neighbours are alike, a count or
+      a chi-square of z-values over points is invalid (Bonferroni's bound on the largest one holds), `phase.boundary`
+      interpolates with an s.e. that is too small between grid points, by at most √2, and only repeats are independent.
     - `axes`: one-dimensional, distinct numbers. Further keywords of the experiment are defaults or bound by
       `functools.partial`, and are kept in `attrs["settings"]` as JSON, beside versions, key and run times.
 
@@ -64,7 +80,9 @@ def sweep(experiment: Experiment, *, key, store=None, repeats: int = 1, chunk: i
     experiment, for an argument without a value, and for a store that exists or cannot be written, all before anything
     is computed. What the experiment raises passes through.
     """
-    *_, last = stages(plan(experiment, axes, key=key, store=store, repeats=repeats, chunk=chunk))
+    common = common_random_numbers
+    checked = plan(experiment, axes, key=key, store=store, repeats=repeats, chunk=chunk, common_random_numbers=common)
+    *_, last = stages(checked)
     assert last.table is not None
     if message := invalid(last.table):
         warnings.warn(message, stacklevel=2)
@@ -133,7 +151,7 @@ def _arguments(plan: Plan, columns: Columns, start: int) -> tuple:
     repeat = block.pop(REPEAT)
     default = {"f": float, "i": int, "b": bool}
     values = {name: jnp.asarray(column, default[column.dtype.kind]) for name, column in block.items()}
-    return plan.key, jnp.asarray(words(block)), jnp.asarray(repeat, jnp.uint32), values
+    return plan.key, jnp.asarray(words(block, plan.common_random_numbers)), jnp.asarray(repeat, jnp.uint32), values
 
 
 def _results(plan: Plan, columns: Columns, executable: jax.stages.Compiled) -> Iterator[tuple[int, Values]]:
@@ -161,6 +179,7 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "key": jr.key_data(plan.key).ravel().tolist(),
         "key_impl": str(jr.key_impl(plan.key)),
         "x64": int(jnp.result_type(float) == jnp.float64),
+        "common_random_numbers": int(plan.common_random_numbers),
         "chunk": plan.chunk,
         "threads": _execute.threads(),
         "platform": device.platform,

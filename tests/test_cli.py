@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -77,6 +79,32 @@ def test_options_replace_axes_and_bind_keywords(toy, tmp_path):
     assert dict(run.x.sizes) == {"a": 5, "b": 3, "repeat": 2, "lineage": 2}
     assert np.array_equal(run.a, np.linspace(0, 2, 5)) and np.allclose(run.b, [1, 10, 100])
     assert json.loads(run.attrs["settings"]) == {"size": 2, "scale": 1.0} and run.attrs["chunk"] == 4
+
+
+def test_common_random_numbers_are_taken_recorded_and_said(toy, tmp_path):
+    apart = call("run", "toy.py", "--store", "apart", "--json")
+    result = call("run", "toy.py", "--store", "common", "--common-random-numbers", "--json", "--chunk", 4)
+    assert result.exit_code == 0 and "in 2 chunks of 4, common random numbers -> common" in result.stderr
+    (line,) = (line for line in result.stderr.splitlines() if "points are correlated" in line)
+    assert line.startswith("toy.py: common random numbers: ") and "correlated" not in apart.output
+    assert [json.loads(r.stdout)["common_random_numbers"] for r in (apart, result)] == [False, True]
+    runs = [jc.open(tmp_path / name) for name in ("apart", "common")]
+    assert [run.attrs["common_random_numbers"] for run in runs] == [0, 1]
+    draws = [run.x.sel(a=[0.5, 1.0]) / run.a.sel(a=[0.5, 1.0]) for run in runs]
+    assert [bool((x == x.isel(a=0, b=0)).all()) for x in draws] == [False, True]
+    planned = call("run", "toy.py", "--store", "other", "--common-random-numbers", "--dry-run")
+    assert "common_random_numbers: True" in planned.stdout.splitlines()
+    refused = call("run", "toy.py", "--store", "other", "--axis", "common_random_numbers=0,1")
+    assert refused.exit_code == 2 and "common_random_numbers: got an axis of this name" in refused.stderr
+
+
+def test_a_run_uses_every_core_without_being_told(toy, tmp_path):
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "jaxcollapse", "run", str(toy), "--store", str(tmp_path / "toy")]
+    result = subprocess.run(command, capture_output=True, text=True, env=plain, cwd=Path(jc.__file__).parents[1])
+    assert result.returncode == 0, result.stderr
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert jc.open(tmp_path / "toy").attrs["threads"] == cores
 
 
 def test_a_keyword_can_become_an_axis_and_whole_numbers_stay_whole(toy, tmp_path):

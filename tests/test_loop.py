@@ -281,6 +281,17 @@ def test_a_committed_target_runs_on_every_device():
     assert total.devices() == {jax.devices()[1]}
 
 
+def test_lineages_are_shared_out_over_the_devices_outside_a_trace_alone():
+    def counts(key, lineages=6):
+        return jc.ensemble(loop(), 3, lineages=lineages, key=key, record=lambda l, b: b.pooled.counts)[1]
+
+    shared, traced, uneven = counts(jr.key(0)), jax.jit(counts)(jr.key(0)), counts(jr.key(0), lineages=5)
+    shares = {shard.device: shard.data.shape[0] for shard in shared.addressable_shards}
+    assert shares == dict.fromkeys(jax.devices(), 3) and len(shares) == 2
+    assert len(traced.devices()) == len(uneven.devices()) == 1
+    assert np.array_equal(shared, traced) and np.array_equal(shared[:5], uneven)
+
+
 def test_concrete_misuse_is_refused_inside_a_compiled_function_too():
     with pytest.raises(ValueError, match=r"alpha: got 1\.5"):
         jax.jit(lambda key: jc.simulate(loop(alpha=jc.Constant(1.5)), 2, key=key)[1])(jr.key(0))

@@ -3,6 +3,9 @@
 import functools
 import itertools
 import json
+import os
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -209,6 +212,30 @@ def test_the_default_chunk_fills_whole_vectors_and_gives_every_thread_several(mo
         chunk = plan(lambda a, *, key: {"x": a}, {"a": np.arange(points)}, key=KEY).chunk
         assert 1 <= chunk <= 64 and (chunk < 8 or chunk % 8 == 0)
         assert -(-points // chunk) >= min(points, 2 * threads)
+
+
+def test_blocks_run_on_all_threads_at_once_with_the_default_chunk(monkeypatch):
+    together, run = threading.Barrier(3, timeout=30), _execute.run
+
+    def watched(compute, blocks, workers):  # the barrier opens for three blocks at the same time, or never
+        return run(lambda block: (together.wait(), compute(block))[1], blocks, workers)
+
+    monkeypatch.setattr(_execute, "threads", lambda: 3)
+    monkeypatch.setattr(_execute, "run", watched)
+    table = sweep(place, key=KEY, a=np.arange(12.0), b=[1.0])
+    assert bool(table.done.all()) and table.attrs["threads"] == 3
+
+
+def test_a_plain_process_sweeps_on_every_usable_core():
+    code = (
+        "import os, jax, numpy as np, jaxcollapse as jc\n"
+        "table = jc.sweep(lambda a, *, key: {'x': a}, key=jax.random.key(0), a=np.arange(8))\n"
+        "cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()\n"
+        "assert table.attrs['threads'] == cores, (table.attrs['threads'], cores)"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_function_that_takes_no_key_is_refused():
