@@ -159,18 +159,17 @@ def print_factor(factor, rows, found):
     print(f"slope of log time against log {factor}, upper half: {found:.2f} (expected {int(factor != 'n')}){ratio}")
 
 
-def print_weak(name, rows):
-    cores = f", {CORES} usable cores: beyond them no gain is expected" if name == "host" else ""
-    print(f"\nweak scaling over {name} devices, {BASE['L']} lineages each{cores}")
-    print(f"{'devices':>12}{'lineages':>10}{'lineage-gen/s':>15}{'efficiency':>12}")
-    for row in rows:
-        print(f"{row['devices']:12}{row['lineages']:10}{row['per_second']:15,.0f}{row['efficiency']:12.2f}")
-
-
 def weak(name, run, counts):
-    rows = [run(devices) for devices in counts]
-    rows = [row | {"efficiency": row["per_second"] / row["devices"] / rows[0]["per_second"]} for row in rows]
-    print_weak(name, rows)
+    """Rows of weak scaling, each printed as soon as it is measured."""
+    cores = f"; {CORES} usable cores: beyond them no gain is expected" if name == "host" else ""
+    print(f"\nweak scaling over {name} devices, {BASE['L']} lineages each{cores}")
+    print(f"{'devices':>12}{'lineages':>10}{'lineage-gen/s':>15}{'efficiency':>12}", flush=True)
+    rows = []
+    for devices in counts:
+        row = run(devices)
+        row["efficiency"] = row["per_second"] / devices / (rows or [row])[0]["per_second"]
+        print(f"{devices:12}{row['lineages']:10}{row['per_second']:15,.0f}{row['efficiency']:12.2f}", flush=True)
+        rows.append(row)
     return rows
 
 
@@ -199,8 +198,9 @@ def plot_factor(ax, rows, label, found, expected):
     style = {"fmt": "o-", "color": "#0072B2", "capsize": 3, "label": f"measured, slope of upper half {found:.2f}"}
     ax.errorbar(x, y, [y - low, high - y], **style)
     ax.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds a call (median, range)")
-    if not expected:
-        ax.set_ylim(y.min() / 10, y.max() * 10)
+    ax.set_ylim(low.min() / (2 if expected else 10), 10 * high.max())  # room for the legend
+    if expected:
+        name_ticks(ax, x)
     ax.legend(frameon=False, loc="upper left")
 
 
@@ -215,13 +215,17 @@ def plot_weak(ax, weak):
     host = weak["host"]
     reach = min(CORES, host[-1]["devices"])
     ax.plot([reach, host[-1]["devices"]], [host[0]["per_second"] * reach] * 2, "--", color="0.45")
-    ax.plot([], [], "--", color="0.45", label=f"slope 1; slope 0 beyond {CORES} cores")
+    ax.plot([], [], "--", color="0.45", label=f"slope 1; host devices: 0 beyond {CORES} cores")
     ax.set(xscale="log", yscale="log", xlabel="devices", ylabel="lineage-generations per second")
-    ticks = sorted({row["devices"] for rows in weak.values() for row in rows})
-    ax.set_xticks(ticks, labels=ticks)
+    name_ticks(ax, sorted({row["devices"] for rows in weak.values() for row in rows}))
+    ax.margins(x=0.12)
+    ax.set_ylim(ax.get_ylim()[0] / 1.5, ax.get_ylim()[1] * 2)
+    ax.legend(frameon=False, loc="upper left", title=f"{BASE['L']} lineages a device; efficiency in %")
+
+
+def name_ticks(ax, values):
+    ax.set_xticks(values, labels=[f"{value:g}" for value in values])
     ax.set_xticks([], minor=True)
-    ax.set_title(f"weak scaling, {BASE['L']} lineages a device (efficiency)")
-    ax.legend(frameon=False, loc="upper left")
 
 
 def describe():
