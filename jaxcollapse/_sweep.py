@@ -98,7 +98,7 @@ def stages(plan: Plan, **attrs: Any) -> Iterator[Stage]:
     if plan.store is not None:
         claim(plan.store)  # only now, so that a mistake in the experiment leaves nothing behind
     yield Stage("compile", 0, plan.blocks)
-    executable = traced.lower().compile()
+    executable = traced.lower().compile(compiler_options=_execute.compiler_options())
     clock.append(time.perf_counter())
 
     attrs = _provenance(plan) | attrs

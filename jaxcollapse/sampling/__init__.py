@@ -1,7 +1,8 @@
-"""Exact integer counts from binomial, multinomial and multivariate hypergeometric laws."""
+"""Exact integer counts from binomial, multinomial, Poisson and multivariate hypergeometric laws."""
 
 from jaxcollapse.sampling._binomial import binomial
 from jaxcollapse.sampling._hypergeometric import hypergeometric
 from jaxcollapse.sampling._multinomial import multinomial
+from jaxcollapse.sampling._poisson import poisson
 
-__all__ = ["binomial", "hypergeometric", "multinomial"]
+__all__ = ["binomial", "hypergeometric", "multinomial", "poisson"]

@@ -5,15 +5,15 @@ w_{k+1} = w_k (n − k) / (k + 1) · p / q; large means round the binomial quant
 monotone function of U: equal keys couple draws that differ in n or p.
 """
 
-import itertools
-import math
-from functools import partial
+import functools
+import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from jaxcollapse.sampling import _check, _words
 from jaxcollapse.sampling._quantile import binomial_offset, normal_tail
@@ -42,20 +42,29 @@ def binomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "*p"
     """
     shape = _check.broadcast("n, p", jnp.shape(n), jnp.shape(p))
     number, whole = (jnp.broadcast_to(x, shape) for x in _check.counts("n", n))
-    share, inside = (jnp.broadcast_to(x, shape) for x in _check.weights("p", p, 1.0))
+    share, inside = (jnp.broadcast_to(x, shape) for x in _check.between("p", p, 1.0, "probabilities from 0 to 1"))
     drawn = thin(_words.cipher(key), number, share)
-    return jnp.asarray(jnp.where(whole & inside, drawn, -jnp.ones_like(drawn)))
+    return jnp.asarray(jnp.where(whole & inside, drawn, -1))
 
 
-@partial(jax.jit, inline=True)
+@functools.partial(jax.jit, inline=True)
 def thin(words: _words.Cipher, number: Int[Array, "*k"], share: Float[Array, "*k"]) -> Int[Array, "*k"]:
-    """Binomial counts of checked arguments, in two halves, which keeps the random words out of their kernel."""
-    halves = lambda x: jnp.pad(x.reshape(-1), (0, number.size % 2)).reshape(2, -1)
-    number_, yes = halves(number), halves(share)
-    no = 1.0 - yes
-    uniform = _words.uniform(words, 0, yes.shape)
-    drawn = lax.map(lambda x: draw(*x), (uniform, number_, Double(yes, 0.0 * yes), Double(no, (1.0 - no) - yes)))
-    return drawn.reshape(-1)[: number.size].reshape(number.shape)
+    """Binomial counts of checked arguments."""
+
+    def one(uniform, number, yes):
+        no = 1.0 - yes
+        return draw(uniform, number, Double(yes, 0.0 * yes), Double(no, (1.0 - no) - yes))
+
+    return by_halves(one, words, number, share)
+
+
+def by_halves(draws: Callable[..., Int[Array, "h"]], words: _words.Cipher, *arguments: Num[Array, "*k"]):
+    """draws(uniform, *arguments) over all elements, in two halves, which keeps the random words out of their kernel."""
+    shape, size = arguments[0].shape, arguments[0].size
+    halves = [jnp.pad(x.reshape(-1), (0, size % 2)).reshape(2, -1) for x in arguments]
+    uniform = _words.uniform(words, 0, halves[0].shape)
+    drawn = lax.map(lambda x: draws(*x), (uniform, *halves))
+    return drawn.reshape(-1)[:size].reshape(shape)
 
 
 def draw(uniform: Float[Array, "*k"], number: Int[Array, "*k"], yes: Double, no: Double) -> Int[Array, "*k"]:
@@ -72,52 +81,66 @@ def _rarer(uniform: Float[Array, "*k"], number: Int[Array, "*k"], rare: Double, 
     q = 1.0 - p
     mean = whole.astype(p.dtype) + part
     small = (mean <= THRESHOLD) | (number < TERMS)
-    few = _by_weights(uniform, jnp.where(small, number, 0).astype(p.dtype), p / q)
-    z = normal_tail(jnp.abs(uniform))
-    offset = part + binomial_offset(jnp.where(uniform > 0, z, -z), jnp.where(small, 1.0, mean * q), q - p)
-    many = whole + jnp.rint(jnp.where(small, 0.0, offset)).astype(number.dtype)
-    return jnp.clip(jnp.where(small, few, many), 0, number)
+    odds = p / q
+    rise = (jnp.where(small, number, 0).astype(p.dtype) + 1.0) * odds
+    return jnp.minimum(invert(uniform, small, rise, odds, whole, part, mean * q, q - p), number)
 
 
-def _by_weights(uniform: Float[Array, "*k"], number: Float[Array, "*k"], odds: Float[Array, "*k"]) -> Int[Array, "*k"]:
-    """Inversion with all probabilities relative to P(X = 0), which needs neither exp nor log1p."""
-    weights, upper = _weights(number, odds), uniform > 0
-    # The sums start at the end where the uniform lies, so that both tails keep their relative precision.
-    pairs = zip(weights, reversed(weights), strict=True)
-    passed = _search(jnp.abs(uniform), [jnp.where(upper, above, below) for below, above in pairs])
-    return jnp.where(upper, TERMS - 1 - passed, passed)
+def invert(
+    uniform: Float[Array, "*k"],
+    small: Bool[Array, "*k"],
+    rise: Float[Array, "*k"],
+    odds: Float[Array, "*k"],
+    whole: Int[Array, "*k"],
+    part: Float[Array, "*k"],
+    variance: Float[Array, "*k"],
+    skew: Float[Array, "*k"],
+) -> Int[Array, "*k"]:
+    """The quantile of a law on 0, 1, 2, …, at the upper tail `uniform`, or the lower tail −`uniform`.
 
-
-def _weights(number: Float[Array, "*k"], odds: Float[Array, "*k"]) -> list[Float[Array, "*k"]]:
-    """w_k = [Π_{j<k} (n − j) p / 8q] · 8^k / k!, whose two factors stay well inside float32.
-
-    Even and odd k have a chain of products each. Rounding can leave 10⁻⁷ w_n at some k > n; the caller clips.
+    Where `small`, P(k) / P(k−1) = rise / k − odds; elsewhere its mean is whole + part, and variance and skew are those
+    of `binomial_offset`.
     """
-    eighth = odds * 0.125
-    factors = [number * eighth - eighth * float(k) for k in range(TERMS - 1)]
-    products = [jnp.ones_like(odds), factors[0]]
+    few = _by_weights(uniform, rise, odds)
+    z = normal_tail(jnp.abs(uniform))
+    offset = part + binomial_offset(jnp.where(uniform > 0, z, -z), jnp.where(small, 1.0, variance), skew)
+    many = whole + jnp.rint(jnp.where(small, 0.0, offset)).astype(whole.dtype)
+    return jnp.maximum(jnp.where(small, few, many), 0)
+
+
+def _by_weights(uniform: Float[Array, "*k"], rise: Float[Array, "*k"], odds: Float[Array, "*k"]) -> Int[Array, "*k"]:
+    """Inversion with all probabilities relative to P(0), which needs neither exp nor log1p.
+
+    Even and odd weights have a chain of products each. Rounding can leave 10⁻⁷ P(n) at some k > n; the caller clips.
+    """
+    steps = [rise * (1 / k) - odds for k in range(1, TERMS)]
+    weights = [jnp.ones_like(odds), steps[0]]
     for k in range(2, TERMS):
-        products.append(products[k - 2] * (factors[k - 1] * factors[k - 2]))
-    return [product * (8.0**k / math.factorial(k)) for k, product in enumerate(products)]
+        weights.append(weights[k - 2] * (steps[k - 1] * steps[k - 2]))
+    return _search(jnp.abs(uniform), uniform > 0, weights)
 
 
-def _search(tail: Float[Array, "*k"], weights: list[Float[Array, "*k"]]) -> Int[Array, "*k"]:
-    """How many running sums of the weights lie below tail · Σ weights: by halves to a run of 4, then one by one."""
-    runs = [weights[k : k + 4] for k in range(0, TERMS, 4)]
-    ends = list(itertools.accumulate((a + b) + (c + d) for a, b, c, d in runs))
-    starts, bar, passed = [jnp.zeros_like(tail), *ends[:-1]], tail * ends[-1], jnp.zeros(tail.shape, int)
-    rows = [[start, end, *run[:3]] for start, end, run in zip(starts, ends, runs, strict=True)]
+def _search(tail: Float[Array, "*k"], upper: Bool[Array, "*k"], weights: list[Float[Array, "*k"]]) -> Int[Array, "*k"]:
+    """How many running sums of the weights lie below 1 − tail (`upper`), or tail, of their total: a search by halves.
+
+    The sums start at the end where the tail lies, so that both tails keep their relative precision.
+    """
+    rows = [[a, b, c, d, (a + b) + (c + d)] for a, b, c, d in zip(*(iter(weights),) * 4, strict=True)]
+    sums = lambda rows: functools.reduce(operator.add, [row[-1] for row in rows])
+    bar, reached, passed = tail * sums(rows), jnp.zeros_like(tail), jnp.zeros(tail.shape, int)
     while len(rows) > 1:
-        half = len(rows) // 2
-        beyond = rows[half - 1][1] < bar
-        passed = jnp.where(beyond, passed + 4 * half, passed)
-        pairs = zip(rows[:half], rows[half:], strict=True)
-        rows = [[jnp.where(beyond, y, x) for x, y in zip(*pair, strict=True)] for pair in pairs]
-    reached, _, *run = rows[0]
-    for weight in run:
-        reached = reached + weight
+        low, high = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        end = reached + jnp.where(upper, sums(high), sums(low))
+        beyond = end < bar
+        reached = jnp.where(beyond, end, reached)
+        passed = jnp.where(beyond, passed + 4 * len(low), passed)
+        later = beyond ^ upper
+        rows = [[jnp.where(later, y, x) for x, y in zip(*pair, strict=True)] for pair in zip(low, high, strict=True)]
+    a, b, c, d, _ = rows[0]
+    for first, last in ((a, d), (b, c), (c, b)):
+        reached = reached + jnp.where(upper, last, first)
         passed = jnp.where(reached < bar, passed + 1, passed)
-    return passed
+    return jnp.where(upper, TERMS - 1 - passed, passed)
 
 
 def _mean(number: Int[Array, "*k"], rare: Double, common: Double):

@@ -34,15 +34,26 @@ def counts(name: str, n: Num[ArrayLike, "*n"]) -> tuple[Int[Array, "*n"], Bool[A
     return jnp.asarray(value.astype(jax.dtypes.canonicalize_dtype(np.int64))), jnp.asarray(inside)
 
 
-def weights(name: str, p: Num[ArrayLike, "*p"], most: float) -> tuple[Float[Array, "*p"], Bool[Array, "*p"]]:
-    """p as floats of the default width, and where it is a number from 0 to `most`, up to a few rounding errors."""
-    real = jnp.asarray(p, float)
-    limit = most * (1 + 8 * float(jnp.finfo(real.dtype).eps))
-    inside = jnp.isfinite(real) & (real >= 0) & (real <= limit)
+def between(
+    name: str, x: Num[ArrayLike, "*x"], most: float, expected: str
+) -> tuple[Float[Array, "*x"], Bool[Array, "*x"]]:
+    """x as floats of the default width, and where it is a number from 0 to `most`, up to a few rounding errors."""
+    real = jnp.asarray(x, float)
+    inside = (real >= 0) & (real <= most * (1 + 8 * float(jnp.finfo(real.dtype).eps)))
     if not isinstance(inside, Tracer) and not inside.all():
-        expected = "probabilities from 0 to 1" if most == 1 else "finite weights of at least 0"
         raise ValueError(f"{name}: got {np.asarray(real)[~np.asarray(inside)].flat[0]}, expected {expected}")
-    return jnp.where(inside, jnp.minimum(real, most), jnp.zeros_like(real)), inside
+    return jnp.where(inside, jnp.minimum(real, most), 0.0), inside
+
+
+def rows(name: str, p: Num[ArrayLike, "*b v"]) -> tuple[Float[Array, "*b v"], Float[Array, "*b"]]:
+    """p as floats of the default width, and the sums over its last axis: not finite where a weight is not one."""
+    real = jnp.asarray(p, float)
+    total = jnp.where(real >= 0, real, jnp.nan).sum(-1)
+    if not isinstance(total, Tracer) and not jnp.isfinite(total).all():
+        wrong = np.asarray(real)[~(np.isfinite(real) & (np.asarray(real) >= 0))]
+        if wrong.size:
+            raise ValueError(f"{name}: got {wrong[0]}, expected finite weights of at least 0")
+    return real, total
 
 
 def broadcast(names: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""(X_1, …, X_v) ~ Multinomial(n, p) as chains of conditional binomials.
+"""(X_1, …, X_v) ~ Multinomial(n, p): one by one where n is small (`_places`), else as chains of conditional binomials.
 
     X_i | X_1, …, X_{i−1} ~ Binomial(n − Σ_{j<i} X_j,  p_i / (p_i + Σ_{j>i} p_j))
 
@@ -8,17 +8,19 @@ weight 0 are never drawn, and the last token of positive weight takes exactly wh
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
-from jaxcollapse.sampling import _check, _words
+from jaxcollapse.sampling import _check, _places, _words
 from jaxcollapse.sampling._binomial import Double, draw
 
+FEW = 128  # draws, up to which they are taken one by one
 LONGEST = 64  # steps of one chain; more tokens take another level
 
 
@@ -31,6 +33,9 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
     a row is −1 where traced arguments are out of range. Accuracy as for `binomial`; tokens of weight 0 get exactly 0,
     n = 0 gives zeros. Weights keep their relative rate down to 10⁻³⁷ of the largest.
 
+    The work does not depend on n above 128 draws and is less below: `_places` is chosen where all n of a call (under
+    vmap: of a lane) are at most 128.
+
     Raises `ValueError` for an n that is not a whole number in range, weights that are negative, not finite or all zero
     where n > 0, shapes that do not broadcast.
     """
@@ -38,21 +43,32 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
         raise ValueError(f"p: got shape {jnp.shape(p)}, expected at least one weight on the last axis")
     batch = _check.broadcast("n, p[..., 0]", jnp.shape(n), jnp.shape(p)[:-1])
     number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
-    weight, inside = (jnp.broadcast_to(x, (*batch, jnp.shape(p)[-1])) for x in _check.weights("p", p, math.inf))
-    total = weight.sum(-1)
-    valid = whole & inside.all(-1) & jnp.isfinite(total) & ((total > 0) | (number == 0))
+    weight, total = _check.rows("p", p)
+    weight, total = jnp.broadcast_to(weight, (*batch, weight.shape[-1])), jnp.broadcast_to(total, batch)
+    valid = whole & jnp.isfinite(total) & ((total > 0) | (number == 0))
     if not isinstance(valid, Tracer) and not valid.all():
         raise ValueError("p: got weights with a sum of zero or infinity, expected a positive finite sum where n > 0")
-    drawn = _deal(_words.cipher(key), number, weight)
-    return jnp.asarray(jnp.where(valid[..., None], drawn, -jnp.ones_like(drawn)))
+    drawn = _deal(_words.cipher(key), jnp.where(valid, number, 0), weight)
+    return jnp.asarray(jnp.where(valid[..., None], drawn, -1))
 
 
 @partial(jax.jit, inline=True)
 def _deal(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
-    return _split(words, number, Double(weight, jnp.zeros_like(weight)), 0)
+    if weight.shape[-1] == 1:
+        return number[..., None]
+    few = jnp.all(number <= FEW)
+    counts = jnp.zeros(weight.shape, number.dtype)
+    counts = _only_if(few, lambda: _places.deal(words, jnp.where(few, number, 0), weight), counts)
+    return _only_if(~few, lambda: _by_chain(words, number, Double(weight, jnp.zeros_like(weight)), 0), counts)
 
 
-def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
+def _only_if(wanted: Bool[Array, ""], counts: Callable[[], Int[Array, "*b v"]], otherwise: Int[Array, "*b v"]):
+    """counts() if wanted: a loop of at most one turn, since vmap would turn a cond into both its sides."""
+    state = (wanted, otherwise)
+    return lax.while_loop(lambda state: state[0], lambda state: (jnp.zeros_like(wanted), counts()), state)[1]
+
+
+def _by_chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
     """Counts over the last axis of the weights, by blocks of about equal size where it is long."""
     v = weight.value.shape[-1]
     if v == 1:
@@ -65,7 +81,7 @@ def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level
     rows = (*number.shape, steps, blocks)
     weight = Double(*(jnp.moveaxis(jnp.pad(w, padding).reshape(rows), -2, 0) for w in weight))
     after, total = _sums(weight)
-    inside = number[..., None] if blocks == 1 else _split(words, number, total, level + 1)
+    inside = _by_chain(words, number, total, level + 1)
     drawn = jnp.moveaxis(_chain(words, inside, weight, after, level), 0, -2)
     return drawn.reshape(*number.shape, steps * blocks)[..., :v]
 

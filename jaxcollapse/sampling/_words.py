@@ -41,10 +41,29 @@ def uniform(words: Cipher, stream: int, shape: tuple[int, ...]) -> Float[Array, 
     return jnp.where((high & jnp.uint32(1)) == jnp.uint32(1), tail, -tail)
 
 
-def threefry(words: Cipher, x: UInt32[Array, ""], y: UInt32[Array, "*k"]) -> tuple[UInt32[Array, "*k"], ...]:
+def below(
+    words: Cipher, stream: int, lane: UInt32[Array, "*#k"], place: UInt32[Array, "*#k"], bound: UInt32[Array, "*#k"]
+) -> UInt32[Array, "*k"]:
+    """Whole numbers uniform on 0 … bound − 1: ⌊U bound⌋ with 64 bits of U, one a counter (stream and place, lane)."""
+    high, low = threefry(words, jnp.uint32(DOMAIN + stream) + place, lane)
+    above, rest = _product(high, bound)
+    return above + (rest + _product(low, bound)[0] < rest).astype(jnp.uint32)
+
+
+def _product(x: UInt32[Array, "*#k"], y: UInt32[Array, "*#k"]) -> tuple[UInt32[Array, "*#k"], UInt32[Array, "*#k"]]:
+    """x y as two words, high and low."""
+    half, mask = jnp.uint32(16), jnp.uint32(0xFFFF)
+    right = lambda w: lax.shift_right_logical(w, half)
+    corner = (x & mask) * (y & mask)
+    middle = right(x) * (y & mask) + right(corner)
+    other = (x & mask) * right(y) + (middle & mask)
+    return right(x) * right(y) + right(middle) + right(other), x * y
+
+
+def threefry(words: Cipher, x: UInt32[Array, "*#k"], y: UInt32[Array, "*#k"]) -> tuple[UInt32[Array, "*k"], ...]:
     """The two words of the block of counter (x, y)."""
     schedule = (words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(0x1BD11BDA))
-    x, y = jnp.broadcast_to(x + schedule[0], y.shape), y + schedule[1]
+    x, y = jnp.broadcast_arrays(x + schedule[0], y + schedule[1])
     for group in range(5):
         for turn in ROTATIONS[group % 2]:
             x = x + y
