@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcollapse.sampling import _binomial, _quantile, binomial, hypergeometric, multinomial
+from jaxcollapse.sampling import _binomial, _quantile, binomial, multinomial
 
 LEVEL = 5e-4  # of a test, shared among its comparisons
 
@@ -243,34 +243,6 @@ def test_arguments_broadcast():
     assert len(np.unique(np.asarray(binomial(jr.key(0), jnp.full(100, 10**6), 0.5)))) > 90
 
 
-def test_hypergeometric_follows_its_law():
-    counts, n, rows = np.array([3, 0, 2, 4]), 4, 200_000
-    drawn = np.asarray(jax.vmap(lambda key: hypergeometric(key, counts, n))(jr.split(jr.key(13), rows)))
-    vectors = [x for x in product(*(range(c + 1) for c in counts)) if sum(x) == n]
-    seen = np.array([(drawn == np.array(x)).all(1).sum() for x in vectors])
-    assert seen.sum() == rows
-    assert stats.chisquare(seen, rows * stats.multivariate_hypergeom.pmf(vectors, counts, n)).pvalue > LEVEL
-
-
-def test_hypergeometric_margins_of_a_large_urn():
-    counts, n, rows = np.array([5000, 20, 900, 80_000, 1]), 30_000, 20_000
-    drawn = np.asarray(jax.vmap(lambda key: hypergeometric(key, counts, n))(jr.split(jr.key(14), rows)))
-    assert (drawn.sum(1) == n).all() and (drawn <= counts).all() and (drawn >= 0).all()
-    found = []
-    for i, count in enumerate(counts):
-        k = np.arange(drawn[:, i].min(), drawn[:, i].max() + 1)
-        due = rows * stats.hypergeom.pmf(k, counts.sum(), count, n)
-        found.append(chi_square(np.bincount(drawn[:, i] - k[0], minlength=len(k)), due))
-    assert min(found) > LEVEL / len(found)
-
-
-def test_hypergeometric_takes_nothing_or_everything():
-    counts = jnp.asarray([7, 0, 2**30, 12])
-    assert (hypergeometric(jr.key(0), counts, 0) == 0).all()
-    assert (hypergeometric(jr.key(0), counts, counts.sum()) == counts).all()
-    assert int(hypergeometric(jr.key(0), counts, 2**29).sum()) == 2**29
-
-
 P = np.array([0.5, 0.5])
 BAD = (
     (lambda key: multinomial(key, 3, np.array([0.5, -0.1])), "p: got -0.1"),
@@ -287,9 +259,6 @@ BAD = (
     (lambda key: binomial(key, 3, 1.5), "p: got 1.5"),
     (lambda key: binomial(key, 3, np.nan), "p: got nan"),
     (lambda key: binomial(key, np.array([1, 2, 3]), P), "n, p: got shapes"),
-    (lambda key: hypergeometric(key, np.array([2, 3]), 6), "n: got 6, expected at most 5"),
-    (lambda key: hypergeometric(key, np.array([2, -3]), 1), "counts: got -3"),
-    (lambda key: hypergeometric(key, np.array([2**30, 2**30]), 1), "counts: got a total above"),
 )
 
 
@@ -308,4 +277,3 @@ def test_traced_bad_input_gives_minus_one_in_that_row_alone():
     assert (sizes == -1).all(1).tolist() == [False, True, True, True, True, True]
     shares = jax.jit(binomial)(jr.key(0), jnp.full(5, 3), jnp.asarray([0.5, 1.5, -0.5, jnp.nan, 1.0]))
     assert (shares == -1).tolist() == [False, True, True, True, False] and shares[4] == 3
-    assert (jax.jit(hypergeometric)(jr.key(0), jnp.asarray([2, 3]), jnp.asarray(6)) == -1).all()
