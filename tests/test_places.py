@@ -10,16 +10,11 @@ import pytest
 from scipy import stats
 
 from jaxcollapse.sampling import _multinomial, _places, _words, multinomial
-from jaxcollapse.sampling._binomial import Double
 
 LEVEL = 5e-4
 
 
-@jax.jit
-def _by_chain(words, number, weight):
-    return _multinomial._by_chain(words, number, Double(weight, jnp.zeros_like(weight)), 0)
-
-
+_by_chain = jax.jit(_multinomial._by_chain)
 WAYS = {"one by one": jax.jit(_places.deal), "by chain": _by_chain}
 
 

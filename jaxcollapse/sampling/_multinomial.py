@@ -2,12 +2,11 @@
 
     X_i | X_1, …, X_{i−1} ~ Binomial(n − Σ_{j<i} X_j,  p_i / (p_i + Σ_{j>i} p_j))
 
-Beyond 64 tokens the chain runs first over blocks of tokens, then inside all blocks at once: 2 √v steps of √v-wide
+Beyond 128 tokens the chain runs first over blocks of tokens, then inside all blocks at once: 2 √v steps of √v-wide
 vectors. The sums over j > i add up positive terms (never 1 − Σ), so rare tokens at the end keep their rate, tokens of
 weight 0 are never drawn, and the last token of positive weight takes exactly what is left.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -21,7 +20,6 @@ from jaxcollapse.sampling import _check, _places, _words
 from jaxcollapse.sampling._binomial import Double, draw
 
 FEW = 128  # draws, up to which they are taken one by one
-LONGEST = 64  # steps of one chain; more tokens take another level
 
 
 def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "*p"]) -> Int[Array, "..."]:
@@ -58,30 +56,38 @@ def _deal(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "
         return number[..., None]
     few = jnp.all(number <= FEW)
     counts = jnp.zeros(weight.shape, number.dtype)
-    counts = _only_if(few, lambda: _places.deal(words, jnp.where(few, number, 0), weight), counts)
-    return _only_if(~few, lambda: _by_chain(words, number, Double(weight, jnp.zeros_like(weight)), 0), counts)
+    counts = _only_if(few, _places.deal, words, jnp.where(few, number, 0), weight, counts)
+    return _only_if(~few, _by_chain, words, number, weight, counts)
 
 
-def _only_if(wanted: Bool[Array, ""], counts: Callable[[], Int[Array, "*b v"]], otherwise: Int[Array, "*b v"]):
-    """counts() if wanted: a loop of at most one turn, since vmap would turn a cond into both its sides."""
-    state = (wanted, otherwise)
-    return lax.while_loop(lambda state: state[0], lambda state: (jnp.zeros_like(wanted), counts()), state)[1]
+def _only_if(wanted: Bool[Array, ""], deal: Callable[..., Int[Array, "*b v"]], words, number, weight, otherwise):
+    """deal(words, number, weight) if wanted: a loop of at most one turn, since vmap makes of a cond both its sides."""
+
+    def compute(state):
+        turn, _ = state
+        # Nothing changes at turn 0, but XLA would compute what does not depend on it before the loop, wanted or not.
+        return turn + jnp.uint32(1), deal(words + turn, number, weight * (1.0 - turn.astype(weight.dtype)))
+
+    return lax.while_loop(lambda state: wanted & (state[0] == 0), compute, (jnp.uint32(0), otherwise))[1]
 
 
-def _by_chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
+def _by_chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
+    """Multinomial counts of checked arguments."""
+    return _split(words, number, Double(weight, jnp.zeros_like(weight)), 0)
+
+
+def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level: int) -> Int[Array, "*b v"]:
     """Counts over the last axis of the weights, by blocks of about equal size where it is long."""
     v = weight.value.shape[-1]
     if v == 1:
         return number[..., None]
-    levels = max(1, math.ceil(math.log(v, LONGEST) - 1e-9))
-    steps = math.ceil(v ** (1 / levels) - 1e-9)
-    blocks = -(-v // steps)
+    steps, blocks = _places.layout(v)
     # Token s · blocks + b is token s of block b: a move of whole rows, where b · steps + s would be a transposition.
     padding = [(0, 0)] * number.ndim + [(0, steps * blocks - v)]
     rows = (*number.shape, steps, blocks)
     weight = Double(*(jnp.moveaxis(jnp.pad(w, padding).reshape(rows), -2, 0) for w in weight))
     after, total = _sums(weight)
-    inside = _by_chain(words, number, total, level + 1)
+    inside = _split(words, number, total, level + 1)
     drawn = jnp.moveaxis(_chain(words, inside, weight, after, level), 0, -2)
     return drawn.reshape(*number.shape, steps * blocks)[..., :v]
 
