@@ -43,7 +43,7 @@ from jaxcollapse.sampling import _words
 ALPHA, GENERATIONS = 0.1, 20
 REPEATS, SECONDS = 5, 0.3
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-COMPILER_OPTIONS: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
+COMPILER_OPTIONS = _execute.compiler_options()  # those of `jc.sweep`
 OPTIONAL = [name for name in ("numba", "torch") if importlib.util.find_spec(name)]
 STREAMS = {"one stream": 1} | ({"all cores": _execute.threads()} if _execute.threads() > 1 else {})
 
@@ -67,10 +67,11 @@ class Program(NamedTuple):
 
 
 SMALL = (256, 1024, 4096, 16384)
+UNEVEN = (250, 1000, 4000, 16000)  # one row a token: rows of 2^k lanes share the sets of a cache
 WORKLOADS = {
     "R1 V=1000 n=10^4": Workload(1000, 10**4, (1, 4, 16, 64, *SMALL)),
-    "R2 V=50 n=20": Workload(50, 20, SMALL),
-    **{f"R2 V=50 n=10^{k}": Workload(50, 10**k, SMALL) for k in (2, 3, 4, 6)},
+    "R2 V=50 n=20": Workload(50, 20, UNEVEN),
+    **{f"R2 V=50 n=10^{k}": Workload(50, 10**k, UNEVEN) for k in (2, 3, 4, 6)},
     "R3 V=32768 n=10^6": Workload(32768, 10**6, (1, 4, 16, 64)),
     "R4 256x256 n=10^5": Workload(256, 10**5, (1, 4, 16, 64), contexts=256),
     "R5 V=10^4 n=10": Workload(10**4, 10, (4, 16, 64, 256)),
