@@ -1,4 +1,4 @@
-"""Samples without replacement at 10⁷ draws, from urns of up to 2³¹ − 1 items, and what the rounds leave."""
+"""Samples without replacement at 10⁷ draws, from urns of up to 2³¹ − 1 items, and what the rounds leave. 16 minutes."""
 
 import jax
 import jax.numpy as jnp
