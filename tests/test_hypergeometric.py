@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcollapse.sampling import _hypergeometric, hypergeometric
+from jaxcollapse.sampling import _hypergeometric, _words, hypergeometric
 
 LEVEL = 5e-4  # of a test, shared among its comparisons
 
@@ -166,9 +166,10 @@ _distinct = jax.jit(_hypergeometric._distinct)
 def test_ranks_are_scaled_words_to_the_last_bit(precision):
     bits = 64 if precision == "x64" else 32
     bound = np.unique(np.geomspace(1, 2**53 if bits == 64 else 2**31 - 1, 400).astype(np.int64))
-    found = np.asarray(_hypergeometric._below(jr.key(4), jnp.asarray(bound, int)))
-    coarse, fine = np.asarray(jr.bits(jr.key(4), (2, len(bound)), f"uint{bits}")).tolist()
-    for i, value in enumerate(found.tolist()):
+    coarse, fine = jr.bits(jr.key(4), (2, len(bound)), f"uint{bits}")
+    found = _words.scale(coarse, fine, jnp.asarray(bound, f"uint{bits}"))
+    coarse, fine = np.asarray(coarse).tolist(), np.asarray(fine).tolist()
+    for i, value in enumerate(np.asarray(found).tolist()):
         assert value == int(bound[i]) * (coarse[i] << bits | fine[i]) >> 2 * bits
 
 

@@ -42,12 +42,12 @@ def test_every_token_has_its_rate_and_its_variance(v, n):
 
 
 def test_rare_tokens_keep_their_rate_in_a_few_draws():
-    """Weights from 10⁻⁶ to 10⁻⁹, before, between and after the common ones; 10⁹ trials in all."""
+    """Weights from 10⁻⁶ to 10⁻⁹, before, between and after the common ones; 10⁸ trials in all."""
     rare = 10.0 ** -np.arange(6, 10)
     p = np.concatenate([rare, [0.5], rare, np.full(20, 0.015), rare, [0.2], rare]).astype(np.float32)
-    draw = jax.jit(lambda key: multinomial(key, jnp.full(10**6, 128), jnp.asarray(p)).sum(0))
+    draw = jax.jit(lambda key: multinomial(key, jnp.full(10**5, 128), jnp.asarray(p)).sum(0))
     drawn = sum(np.asarray(draw(jr.key(seed))).astype(np.int64) for seed in range(8))
-    due = 8 * 128e6 * p.astype(float) / p.astype(float).sum()
+    due = 8 * 128e5 * p.astype(float) / p.astype(float).sum()
     few = p < 1e-5
     below, above = stats.poisson.cdf(drawn[few], due[few]), stats.poisson.sf(drawn[few] - 1, due[few])
     assert min(below.min(), above.min()) > LEVEL / (2 * few.sum())
@@ -67,19 +67,6 @@ def test_the_dither_keeps_the_mean_number_of_places_and_spreads_it(rate):
     together = owned.sum(1)
     assert abs(together.mean() - v * places) < 4 * together.std() / np.sqrt(keys) + 1e-6 * v * places
     assert together.var() < 0.05 * v * part * (1 - part) + 0.3  # independent dithers would reach v part (1 − part)
-
-
-def test_numbers_below_a_bound_are_the_floor_of_their_64_bits():
-    words, size = _words.cipher(jr.key(3)), 5000
-    lane, place = np.arange(size, dtype=np.uint32), np.uint32(7)
-    bound = np.concatenate([np.arange(1, 100), np.geomspace(100, 2**31, size - 99)]).astype(np.uint32)
-    high, low = _words.threefry(words, jnp.uint32(_words.DOMAIN + 64 + 7), jnp.asarray(lane))
-    drawn = _words.below(words, 64, jnp.asarray(lane), jnp.asarray(place), jnp.asarray(bound))
-    exact = [
-        ((int(x) << 32 | int(y)) * int(b)) >> 64
-        for x, y, b in zip(np.asarray(high), np.asarray(low), bound, strict=True)
-    ]
-    assert np.asarray(drawn).tolist() == exact
 
 
 def test_zero_weights_and_zero_draws(precision):

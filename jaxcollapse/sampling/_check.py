@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
@@ -45,15 +46,20 @@ def between(
     return jnp.where(inside, jnp.minimum(real, most), 0.0), inside
 
 
-def rows(name: str, p: Num[ArrayLike, "*b v"]) -> tuple[Float[Array, "*b v"], Float[Array, "*b"]]:
-    """p as floats of the default width, and the sums over its last axis: not finite where a weight is not one."""
+def rows(name: str, p: Num[ArrayLike, "*b v"]) -> tuple[Float[Array, "*b v"], Bool[Array, "*b"], Bool[Array, "*b"]]:
+    """p as floats of the default width, and where its last axis holds weights with a finite sum, and a positive one."""
     real = jnp.asarray(p, float)
-    total = jnp.where(real >= 0, real, jnp.nan).sum(-1)
-    if not isinstance(total, Tracer) and not jnp.isfinite(total).all():
-        wrong = np.asarray(real)[~(np.isfinite(real) & (np.asarray(real) >= 0))]
-        if wrong.size:
-            raise ValueError(f"{name}: got {wrong[0]}, expected finite weights of at least 0")
-    return real, total
+    # As whole numbers the bits of floats are ordered, with those of negative ones and NaN last: one maximum tells all.
+    word = jnp.uint64 if real.dtype == jnp.float64 else jnp.uint32
+    bits = jnp.where(real == 0, jnp.zeros((), word), lax.bitcast_convert_type(real, word))
+    largest, most = bits.max(-1), np.asarray(jnp.finfo(real.dtype).max / real.shape[-1], real.dtype)
+    finite = largest <= most.view(word)
+    if not isinstance(finite, Tracer) and not finite.all():
+        value = np.asarray(real)
+        wrong = value[~(np.isfinite(value) & (value >= 0))]
+        got = wrong[0] if wrong.size else f"{value.max()} among {value.shape[-1]} weights"
+        raise ValueError(f"{name}: got {got}, expected finite weights of at least 0, with a finite sum")
+    return real, finite, largest > 0
 
 
 def broadcast(names: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Int, Num, UInt
+from jaxtyping import Array, ArrayLike, Bool, Int, Num
 
 from jaxcollapse.sampling import _check, _words
 from jaxcollapse.sampling._binomial import thin
@@ -112,7 +112,9 @@ def _distinct(
     """A uniform set of `number` integers in [0, total): the j-th is uniform up to j-th last, or that where taken."""
     order = jnp.broadcast_to(jnp.arange(wanted.shape[-1]), wanted.shape)
     last = jnp.where(wanted, (total - number)[..., None] + order, jnp.zeros_like(order))
-    first = _below(key, last + 1)
+    word = jnp.uint64 if last.dtype == jnp.int64 else jnp.uint32
+    coarse, fine = jr.bits(key, (2, *last.shape), word)
+    first = _words.scale(coarse, fine, (last + 1).astype(word)).astype(last.dtype)
 
     def step(taken, j):
         rank = jnp.where(taken[..., j], last[..., j], first[..., j])
@@ -120,22 +122,3 @@ def _distinct(
 
     _, rank = lax.scan(step, jnp.zeros_like(wanted), jnp.arange(wanted.shape[-1]))
     return jnp.moveaxis(rank, 0, -1)
-
-
-def _below(key: _words.AnyKey, bound: Int[Array, "*k"]) -> Int[Array, "*k"]:
-    """Integers in [0, bound): ⌊bound · U⌋, for a U of twice the bits of bound, so that all are equally likely."""
-    word = jnp.uint64 if bound.dtype == jnp.int64 else jnp.uint32
-    coarse, fine = jr.bits(key, (2, *bound.shape), word)
-    bound_ = bound.astype(word)
-    rest = bound_ * coarse
-    carry = rest + _high(bound_, fine) < rest
-    return (_high(bound_, coarse) + carry.astype(word)).astype(bound.dtype)
-
-
-def _high(x: UInt[Array, "*k"], y: UInt[Array, "*k"]) -> UInt[Array, "*k"]:
-    """The upper word of x · y, by halves."""
-    half = jnp.full_like(x, x.dtype.itemsize * 4)
-    mask = (jnp.ones_like(x) << half) - 1
-    x1, x0, y1, y0 = x >> half, x & mask, y >> half, y & mask
-    middle = x1 * y0 + ((x0 * y0) >> half)
-    return x1 * y1 + (middle >> half) + ((x0 * y1 + (middle & mask)) >> half)

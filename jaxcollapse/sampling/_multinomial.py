@@ -29,7 +29,7 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
 
     p `(*batch, v)`, n `(*batch)`, which broadcast; p need not be normalised. One int32 a token (int64 under x64);
     a row is −1 where traced arguments are out of range. Accuracy as for `binomial`; tokens of weight 0 get exactly 0,
-    n = 0 gives zeros. Weights keep their relative rate down to 10⁻³⁷ of the largest.
+    n = 0 gives zeros. Weights keep their relative rate down to 10⁻³⁷ of the largest (to 10⁻¹⁶ of the sum for n ≤ 128).
 
     The work does not depend on n above 128 draws and is less below: `_places` is chosen where all n of a call (under
     vmap: of a lane) are at most 128.
@@ -41,11 +41,11 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
         raise ValueError(f"p: got shape {jnp.shape(p)}, expected at least one weight on the last axis")
     batch = _check.broadcast("n, p[..., 0]", jnp.shape(n), jnp.shape(p)[:-1])
     number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
-    weight, total = _check.rows("p", p)
-    weight, total = jnp.broadcast_to(weight, (*batch, weight.shape[-1])), jnp.broadcast_to(total, batch)
-    valid = whole & jnp.isfinite(total) & ((total > 0) | (number == 0))
+    weight, finite, positive = _check.rows("p", p)
+    weight = jnp.broadcast_to(weight, (*batch, weight.shape[-1]))
+    valid = whole & jnp.broadcast_to(finite, batch) & (jnp.broadcast_to(positive, batch) | (number == 0))
     if not isinstance(valid, Tracer) and not valid.all():
-        raise ValueError("p: got weights with a sum of zero or infinity, expected a positive finite sum where n > 0")
+        raise ValueError("p: got weights with a sum of zero, expected a positive sum where n > 0")
     drawn = _deal(_words.cipher(key), jnp.where(valid, number, 0), weight)
     return jnp.asarray(jnp.where(valid[..., None], drawn, -1))
 

@@ -4,8 +4,8 @@ Token i owns ⌊2³⁰ p_i + d_i⌋ whole places, the tokens after it all places
 
     X_i = #{places below b_i + ⌊2³⁰ p_i + d_i⌋} − #{places below b_i}
 
-The dither d_i, uniform on [0, 1) and spread evenly over the tokens, keeps the rate of a token of any p_i, however far
-below 2⁻³⁰: no sum of floats is taken, in which a rare token could be lost. The n v comparisons are nearly all the work.
+The dither d_i, uniform on [0, 1) and spread evenly over the tokens, keeps the mean of tokens far below 2⁻³⁰, to within
+6·10⁻¹⁷ of all draws; no sum of floats is taken, in which a rare token could be lost. The work is n v comparisons.
 """
 
 import math

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax import lax
-from jaxtyping import Array, Float, Key, UInt32
+from jaxtyping import Array, Float, Key, UInt, UInt32
 
 AnyKey = Key[Array, ""] | UInt32[Array, "_"]
 Cipher = UInt32[Array, "2"]
@@ -44,20 +44,25 @@ def uniform(words: Cipher, stream: int, shape: tuple[int, ...]) -> Float[Array, 
 def below(
     words: Cipher, stream: int, lane: UInt32[Array, "*#k"], place: UInt32[Array, "*#k"], bound: UInt32[Array, "*#k"]
 ) -> UInt32[Array, "*k"]:
-    """Whole numbers uniform on 0 … bound − 1: ⌊U bound⌋ with 64 bits of U, one a counter (stream and place, lane)."""
-    high, low = threefry(words, jnp.uint32(DOMAIN + stream) + place, lane)
-    above, rest = _product(high, bound)
-    return above + (rest + _product(low, bound)[0] < rest).astype(jnp.uint32)
+    """Whole numbers uniform on 0 … bound − 1, one a counter (stream and place, lane)."""
+    coarse, fine = threefry(words, jnp.uint32(DOMAIN + stream) + place, lane)
+    return scale(coarse, fine, bound)
 
 
-def _product(x: UInt32[Array, "*#k"], y: UInt32[Array, "*#k"]) -> tuple[UInt32[Array, "*#k"], UInt32[Array, "*#k"]]:
-    """x y as two words, high and low."""
-    half, mask = jnp.uint32(16), jnp.uint32(0xFFFF)
-    right = lambda w: lax.shift_right_logical(w, half)
-    corner = (x & mask) * (y & mask)
-    middle = right(x) * (y & mask) + right(corner)
-    other = (x & mask) * right(y) + (middle & mask)
-    return right(x) * right(y) + right(middle) + right(other), x * y
+def scale(coarse: UInt[Array, "*#k"], fine: UInt[Array, "*#k"], bound: UInt[Array, "*#k"]) -> UInt[Array, "*k"]:
+    """⌊U bound⌋ for the U in [0, 1) of these two words, whose bits are twice those of bound."""
+    rest = coarse * bound
+    carry = rest + _high(fine, bound) < rest
+    return _high(coarse, bound) + carry.astype(rest.dtype)
+
+
+def _high(x: UInt[Array, "*#k"], y: UInt[Array, "*#k"]) -> UInt[Array, "*k"]:
+    """The upper word of x · y, by halves."""
+    half = x.dtype.type(x.dtype.itemsize * 4)
+    mask = x.dtype.type((1 << x.dtype.itemsize * 4) - 1)
+    x1, x0, y1, y0 = x >> half, x & mask, y >> half, y & mask
+    middle = x1 * y0 + ((x0 * y0) >> half)
+    return x1 * y1 + (middle >> half) + ((x0 * y1 + (middle & mask)) >> half)
 
 
 def threefry(words: Cipher, x: UInt32[Array, "*#k"], y: UInt32[Array, "*#k"]) -> tuple[UInt32[Array, "*k"], ...]:

@@ -158,5 +158,48 @@ def test_t26_distinct_tokens_alive(alpha, exact):
     assert np.asarray(alive)[:, -1].mean() == pytest.approx(exact, abs=3)
 
 
+T8 = {  # expected distinct tokens at t = 0..9
+    (1, 2.7): (28.203, 23.570, 20.942, 19.150, 17.812, 16.758, 15.895, 15.170, 14.548, 14.007),
+    (2, 5.0): (10.539, 9.397, 8.706, 8.213, 7.833, 7.524, 7.265, 7.043, 6.850, 6.678),
+}
+
+
+@pytest.mark.parametrize(("shift", "power"), T8)
+def test_t8_distinct_tokens_of_steep_zipf_laws(shift, power):
+    weights = (np.arange(1, 1001) + float(shift)) ** -power  # i from 1
+    looped = loop(jc.from_counts(weights), jc.Constant(0.0), jc.Constant(1000))
+    record = lambda lineage, batch: jc.metrics.surviving(lineage.model.probs)
+    _, alive = jc.ensemble(looped, 9, lineages=20_000, key=jr.key(8), record=record)
+    first = (1 - (1 - weights / weights.sum()) ** 1000).sum()
+    exact = T8[shift, power]
+    assert first == pytest.approx(exact[0], abs=6e-4)
+    alive = np.asarray(alive, float)
+    t = (alive.mean(0) - exact[1:]) / (alive.std(0) / np.sqrt(len(alive)))
+    assert np.abs(t).max() <= t_bound(9, len(alive))
+
+
+def test_t27_real_draws_that_are_all_new():
+    """Homozygosity 1 / (1 + (n − 1) α (2 − α)) for infinitely many tokens; 81.3 distinct ones at n = 1000, α = 0.01."""
+    looped = loop(jc.uniform(20_000), jc.Constant(0.01), jc.Constant(1000))
+    record = lambda lineage, batch: (
+        1 - jc.metrics.diversity(lineage.model.probs),
+        jc.metrics.surviving(lineage.model.probs),
+    )
+    _, (same, alive) = jc.ensemble(looped, 300, lineages=640, key=jr.key(27), record=record)
+    assert np.asarray(same)[:, -1].mean() == pytest.approx(0.04789, rel=0.05)
+    assert np.asarray(alive)[:, -1].mean() == pytest.approx(81.3, abs=2.5)
+
+
+def test_tokens_alive_at_stationarity_of_a_thousand_zipf_tokens(precision):
+    """691.4 ± 1 of 1000 at n = 10⁴, α = 0.1; one lineage's standard deviation is 13.6."""
+    looped = loop(jc.zipf(1000), jc.Constant(0.1), jc.Constant(10_000))
+    record = lambda lineage, batch: jc.metrics.surviving(lineage.model.probs)
+    _, alive = jc.ensemble(looped, 150, lineages=3000, key=jr.key(691), record=record)
+    alive = np.asarray(alive, float)[:, -1]
+    print(f"{alive.mean():.2f} ± {alive.std() / np.sqrt(3000):.2f}")
+    assert alive.mean() == pytest.approx(691.4, abs=1)
+    assert alive.std() == pytest.approx(13.6, abs=4 * 13.6 / np.sqrt(2 * 3000))
+
+
 def test_the_bound_for_one_comparison_is_4():
     assert t_bound(1, 10) == 4.0 and t_bound(625, 64) == pytest.approx(5.3, abs=0.05)
