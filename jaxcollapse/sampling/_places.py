@@ -64,8 +64,10 @@ def _owned(words: _words.Cipher, weight: Float[Array, "*b v"]) -> Int[Array, "*b
 def _later(owned: Int[Array, "*b v"], steps: int, blocks: int) -> Int[Array, "*b v"]:
     """The places of all tokens that come later, in this block or in a later one; token r · blocks + b is in block b."""
     rows = jnp.moveaxis(owned.reshape(*owned.shape[:-1], steps, blocks), -2, 0)
-    sums = rows.sum(0)
-    start = lax.cumsum(sums, sums.ndim - 1, reverse=True) - sums
+    start = jnp.zeros_like(rows[0])
+    if blocks > 1:
+        sums = rows.sum(0)
+        start = lax.cumsum(sums, sums.ndim - 1, reverse=True) - sums
     _, later = lax.scan(lambda after, row: (after + row, after), start, rows, reverse=True)
     return jnp.moveaxis(later, 0, -2).reshape(owned.shape)
 
@@ -88,6 +90,7 @@ def _below(
             below = jnp.where(drawn[..., j, None] < bars, below + 1, below)
         return turn + 1, places(turn + 1), below
 
-    first = jnp.asarray(0)
-    state = (first, places(first), jnp.zeros_like(bars))
+    # The first turn counts no places, and throws those of the next: one kernel does for all.
+    nowhere = jnp.full((*number.shape, TURN), 2**31 - 1, number.dtype)
+    state = (jnp.asarray(-1), nowhere, jnp.zeros_like(bars))
     return lax.while_loop(lambda state: jnp.any(state[0] * TURN < number), count, state)[2]
