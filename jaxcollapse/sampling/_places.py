@@ -51,7 +51,7 @@ def deal(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*
 
 def _owned(words: _words.Cipher, weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
     """How many of the about 2³⁰ places belong to each token."""
-    token = lax.broadcasted_iota(jnp.uint32, weight.shape, weight.ndim - 1)
+    token = jnp.arange(weight.size, dtype=jnp.uint32).reshape(weight.shape)  # of its own in every row
     mixed = (words[0] * jnp.uint32(GOLDEN)) ^ words[1]
     mixed = (mixed ^ (mixed >> jnp.uint32(15))) * jnp.uint32(MIX)
     spread = (mixed ^ (mixed >> jnp.uint32(13))) + token * jnp.uint32(GOLDEN)
