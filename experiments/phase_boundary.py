@@ -19,7 +19,7 @@ from scipy import stats
 
 import jaxcollapse as jc
 
-AXES = {"decay": np.linspace(0, 2, 25), "growth": np.linspace(0, 2, 25)}
+AXES = {"growth": np.linspace(0, 2, 25), "decay": np.linspace(0, 2, 25)}  # cells of like n_t side by side
 RECORDED = 32  # log-spaced generations kept of each run, besides the last
 
 

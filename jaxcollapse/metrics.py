@@ -123,11 +123,12 @@ def diversity(p: Float[ArrayLike, "*b v"]) -> Float[Array, "*b"]:
     1 − Σp² would lose all digits near collapse, this keeps float32's relative precision down to the smallest p_j.
     """
     p = jnp.asarray(p, float)
-    largest = jnp.argmax(p, -1, keepdims=True)
-    token = jax.lax.broadcasted_iota(largest.dtype, p.shape, p.ndim - 1)
-    rest = jnp.where(token == largest, 0.0, p)
-    s = jnp.sum(rest, -1)
-    return s * (2.0 * jnp.max(p, -1) + s) - jnp.sum(rest**2, -1)
+    largest = jnp.max(p, -1, keepdims=True)
+    # Its equals are counted and put back: finding where it is costs as much as drawing the tokens.
+    again = jnp.sum(p == largest, -1).astype(p.dtype) - 1.0
+    rest, largest = jnp.where(p == largest, 0.0, p), largest[..., 0]
+    s = jnp.sum(rest, -1) + again * largest
+    return s * (2.0 * largest + s) - (jnp.sum(rest**2, -1) + again * largest**2)
 
 
 def inverse_simpson(p: Float[ArrayLike, "*b v"]) -> Float[Array, "*b"]:

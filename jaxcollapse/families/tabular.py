@@ -99,7 +99,7 @@ class Tabular(AbstractLearner):
 
     def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         """One real draw in every row: what a context holds that generation 0 does not visit."""
-        one = jnp.ones(target.probs.shape[:-1], int)
+        one = np.ones(target.probs.shape[:-1], int)  # known while tracing: half of the sampler need not be compiled
         return eqx.tree_at(lambda m: m.probs, target, multinomial(key, one, target.probs).astype(float))
 
     def observe(self, model: Categorical, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:

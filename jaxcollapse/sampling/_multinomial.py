@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
@@ -32,7 +33,7 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
     n = 0 gives zeros. Weights keep their relative rate down to 10⁻³⁷ of the largest (to 10⁻¹⁶ of the sum for n ≤ 128).
 
     The work does not depend on n above 128 draws and is less below: `_places` is chosen where all n of a call (under
-    vmap: of a lane) are at most 128.
+    vmap: of a lane) are at most 128. Where n is known while tracing, that way alone is compiled.
 
     Raises `ValueError` for an n that is not a whole number in range, weights that are negative, not finite or all zero
     where n > 0, shapes that do not broadcast.
@@ -46,14 +47,20 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
     valid = whole & jnp.broadcast_to(finite, batch) & (jnp.broadcast_to(positive, batch) | (number == 0))
     if not isinstance(valid, Tracer) and not valid.all():
         raise ValueError("p: got weights with a sum of zero, expected a positive sum where n > 0")
-    drawn = _deal(_words.cipher(key), jnp.where(valid, number, 0), weight)
+    few = None if isinstance(n, Tracer) else bool(np.max(n, initial=0) <= FEW)
+    drawn = _deal(_words.cipher(key), jnp.where(valid, number, 0), weight, few)
     return jnp.asarray(jnp.where(valid[..., None], drawn, -1))
 
 
-@partial(jax.jit, inline=True)
-def _deal(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
+@partial(jax.jit, static_argnames="known", inline=True)
+def _deal(
+    words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"], known: bool | None
+) -> Int[Array, "*b v"]:
+    """Counts of checked arguments; `known` says whether all numbers are few, where that is known."""
     if weight.shape[-1] == 1:
         return number[..., None]
+    if known is not None:
+        return (_places.deal if known else _by_chain)(words, number, weight)
     few = jnp.all(number <= FEW)
     counts = jnp.zeros(weight.shape, number.dtype)
     counts = _only_if(few, _places.deal, words, jnp.where(few, number, 0), weight, counts)
