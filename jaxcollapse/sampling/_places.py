@@ -18,7 +18,7 @@ from jaxcollapse.sampling import _words
 
 LONGEST, WIDTH = 128, 16
 PLACES = 2.0**30
-TURN = 16  # draws that are counted together
+TURN = 10  # draws that are counted together
 STREAM = 64  # of counters; those below are the chain's
 GOLDEN, MIX = 0x9E3779B9, 0x85EBCA6B  # 2³² over the golden ratio, whose multiples are spread evenly; an odd multiplier
 
