@@ -161,7 +161,11 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
         raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; try {_advice(name, got)}")
 
 
-def _at_each(rule: Callable, schedule: Schedule, times: Int[Array, " times"]):
+def _at_each(
+    rule: Callable[..., tuple[Num[Array, " times"], Bool[Array, " times"]]],
+    schedule: Schedule,
+    times: Int[Array, " times"],
+) -> tuple[Num[Array, " times"], Bool[Array, " times"]]:
     """rule(schedule, t) for every t; a schedule of ours takes them all at once, where an eager vmap needs 10 ms."""
     if isinstance(schedule, Constant | PowerLaw | Exponential):
         return rule(schedule, times)
