@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcollapse.sampling import _binomial, _quantile, binomial, multinomial
+from jaxcollapse.sampling import _binomial, _quantile, _words, binomial, hypergeometric, multinomial, poisson
 
 LEVEL = 5e-4  # of a test, shared among its comparisons
 
@@ -277,3 +277,51 @@ def test_traced_bad_input_gives_minus_one_in_that_row_alone():
     assert (sizes == -1).all(1).tolist() == [False, True, True, True, True, True]
     shares = jax.jit(binomial)(jr.key(0), jnp.full(5, 3), jnp.asarray([0.5, 1.5, -0.5, jnp.nan, 1.0]))
     assert (shares == -1).tolist() == [False, True, True, True, False] and shares[4] == 3
+
+
+KNOWN_KEY = jr.key(3)
+
+
+def test_an_n_that_is_known_while_tracing_gives_the_draws_of_a_traced_one():
+    p = jnp.array([0.1, 0.2, 0.3, 0.4])
+    rows = jnp.stack([p, p[::-1]])
+    for n in (0, 5, 128, 129, 10**6, np.array([3, 128]), np.array([7, 5000]), np.float32(500)):
+        traced = jax.jit(multinomial)(KNOWN_KEY, n, rows)
+        array = jnp.asarray(n)
+        for drawn in (multinomial(KNOWN_KEY, n, rows), jax.jit(lambda k, n=n: multinomial(k, n, rows))(KNOWN_KEY)):
+            assert np.array_equal(drawn, traced)
+        assert np.array_equal(jax.jit(lambda k, array=array: multinomial(k, array, rows))(KNOWN_KEY), traced)
+
+
+def test_an_invalid_row_leaves_its_neighbours_alone():
+    rows = jnp.array([[-1.0, 2.0], [1.0, 1.0]])
+    good = jax.jit(multinomial)(KNOWN_KEY, np.array([200, 10]), jnp.abs(rows))
+    for draw in (jax.jit(multinomial), lambda k, n, p: jax.jit(lambda p: multinomial(k, n, p))(p)):
+        drawn = draw(KNOWN_KEY, np.array([200, 10]), rows)
+        assert np.array_equal(drawn[0], [-1, -1]) and np.array_equal(drawn[1], good[1])
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda k: binomial(k, 5, 2.0), "p: got 2.0"),
+        (lambda k: multinomial(k, 5, np.array([-1.0, 2.0])), "p: got -1.0"),
+        (lambda k: multinomial(k, 5, np.zeros(2)), "p: got weights with a sum of zero"),
+        (lambda k: multinomial(k, 5, np.array([1e37, 3e37])), r"p: got 3.0\d*e\+37, expected finite weights from 0 to"),
+        (lambda k: binomial(k, np.float32(2**31), 0.5), "n: got 2147483648.0"),
+        (lambda k: poisson(k, -1.0), "mean: got -1.0"),
+        (lambda k: hypergeometric(k, np.array([1, 2]), 9), "n: got 9"),
+    ],
+)
+def test_concrete_misuse_is_found_inside_a_trace_too(draw, message):
+    for call in (draw, jax.jit(draw)):
+        with pytest.raises(ValueError, match=message):
+            call(KNOWN_KEY)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"), [(jr.split(KNOWN_KEY, 2), r"shape \(2,\), expected one"), (0, "got 0"), (None, "got None")]
+)
+def test_what_is_no_single_key_is_refused(key, message):
+    with pytest.raises(ValueError, match=f"key: .*{message}"):
+        _words.cipher(key)

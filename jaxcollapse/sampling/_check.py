@@ -1,5 +1,7 @@
 """What the samplers accept: concrete misuse is a `ValueError`, traced misuse a mask that turns counts into −1."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,8 @@ def counts(name: str, n: Num[ArrayLike, "*n"]) -> tuple[Int[Array, "*n"], Bool[A
     value = np.asarray(n)
     if value.dtype.kind not in "iuf":
         raise ValueError(f"{name}: got {n!r}, expected whole numbers from 0 to {largest()}")
-    inside = np.asarray(np.isfinite(value) & (value >= 0) & (value <= largest()) & (value == np.floor(value)))
+    exact = value.astype(np.float64) if value.dtype.kind == "f" else value  # 2³¹ − 1 is no float32
+    inside = np.asarray(np.isfinite(exact) & (exact >= 0) & (exact <= largest()) & (exact == np.floor(exact)))
     if not inside.all():
         raise ValueError(
             f"{name}: got {value[~inside].flat[0]}, expected whole numbers from 0 to {largest()}; "
@@ -39,27 +42,44 @@ def between(
     name: str, x: Num[ArrayLike, "*x"], most: float, expected: str
 ) -> tuple[Float[Array, "*x"], Bool[Array, "*x"]]:
     """x as floats of the default width, and where it is a number from 0 to `most`, up to a few rounding errors."""
-    real = jnp.asarray(x, float)
-    inside = (real >= 0) & (real <= most * (1 + 8 * float(jnp.finfo(real.dtype).eps)))
-    if not isinstance(inside, Tracer) and not inside.all():
-        raise ValueError(f"{name}: got {np.asarray(real)[~np.asarray(inside)].flat[0]}, expected {expected}")
-    return jnp.where(inside, jnp.minimum(real, most), 0.0), inside
+    with known(x):
+        real = _real(name, x)
+        inside = (real >= 0) & (real <= most * (1 + 8 * float(jnp.finfo(real.dtype).eps)))
+        if not isinstance(inside, Tracer) and not inside.all():
+            raise ValueError(f"{name}: got {np.asarray(real)[~np.asarray(inside)].flat[0]}, expected {expected}")
+        return jnp.where(inside, jnp.minimum(real, most), 0.0), inside
 
 
 def rows(name: str, p: Num[ArrayLike, "*b v"]) -> tuple[Float[Array, "*b v"], Bool[Array, "*b"], Bool[Array, "*b"]]:
-    """p as floats of the default width, and where its last axis holds weights with a finite sum, and a positive one."""
-    real = jnp.asarray(p, float)
-    # As whole numbers the bits of floats are ordered, with those of negative ones and NaN last: one maximum tells all.
-    word = jnp.uint64 if real.dtype == jnp.float64 else jnp.uint32
-    bits = jnp.where(real == 0, jnp.zeros((), word), lax.bitcast_convert_type(real, word))
-    largest, most = bits.max(-1), np.asarray(jnp.finfo(real.dtype).max / real.shape[-1], real.dtype)
-    finite = largest <= most.view(word)
-    if not isinstance(finite, Tracer) and not finite.all():
-        value = np.asarray(real)
-        wrong = value[~(np.isfinite(value) & (value >= 0))]
-        got = wrong[0] if wrong.size else f"{value.max()} among {value.shape[-1]} weights"
-        raise ValueError(f"{name}: got {got}, expected finite weights of at least 0, with a finite sum")
-    return real, finite, largest > 0
+    """p as floats of the default width, where its last axis holds weights whose sum does not overflow, and is not 0."""
+    with known(p):
+        real = _real(name, p)
+        # As whole numbers the bits of floats are ordered, with those of negative ones and NaN last: one maximum tells.
+        word = jnp.uint64 if real.dtype == jnp.float64 else jnp.uint32
+        bits = jnp.where(real == 0, jnp.zeros((), word), lax.bitcast_convert_type(real, word))
+        # Nor may a multiple of the sum overflow, such as `_binomial` forms.
+        largest, most = bits.max(-1), np.asarray(jnp.finfo(real.dtype).max / 2**10 / real.shape[-1], real.dtype)
+        finite = largest <= most.view(word)
+        if not isinstance(finite, Tracer) and not finite.all():
+            value = np.asarray(real)
+            wrong = value[~(np.isfinite(value) & (value >= 0))]
+            got = wrong[0] if wrong.size else value.max()
+            raise ValueError(
+                f"{name}: got {got}, expected finite weights from 0 to {most:.3g}; try to divide them by their sum"
+            )
+        return real, finite, largest > 0
+
+
+def known(*arguments: Num[ArrayLike, "..."]) -> AbstractContextManager:
+    """Where arguments are checked: in a trace, too, those that are no part of it are checked at once."""
+    return nullcontext() if any(isinstance(x, Tracer) for x in arguments) else jax.ensure_compile_time_eval()
+
+
+def _real(name: str, x: Num[ArrayLike, "*x"]) -> Float[Array, "*x"]:
+    try:
+        return jnp.asarray(x, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: got {x!r}, expected numbers") from None
 
 
 def broadcast(names: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

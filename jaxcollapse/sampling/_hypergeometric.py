@@ -42,10 +42,11 @@ def hypergeometric(key: _words.AnyKey, counts: Num[ArrayLike, "*k"], n: Num[Arra
     if not jnp.ndim(counts) or not jnp.shape(counts)[-1]:
         raise ValueError(f"counts: got shape {jnp.shape(counts)}, expected at least one category on the last axis")
     batch = _check.broadcast("n, counts[..., 0]", jnp.shape(n), jnp.shape(counts)[:-1])
-    urn, held = (jnp.broadcast_to(x, (*batch, x.shape[-1])) for x in _check.counts("counts", counts))
-    number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
-    total = urn.sum(-1)
-    valid = held.all(-1) & whole & _fits(urn, total) & _available(number, total)
+    with _check.known(n, counts):
+        urn, held = (jnp.broadcast_to(x, (*batch, x.shape[-1])) for x in _check.counts("counts", counts))
+        number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
+        total = urn.sum(-1)
+        valid = held.all(-1) & whole & _fits(urn, total) & _available(number, total)
     drawn = _sample(key, urn, jnp.where(valid, number, jnp.zeros_like(number)))
     return jnp.asarray(jnp.where(valid[..., None], drawn, -jnp.ones_like(drawn)))
 

@@ -41,27 +41,33 @@ def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "
     if not jnp.ndim(p) or not jnp.shape(p)[-1]:
         raise ValueError(f"p: got shape {jnp.shape(p)}, expected at least one weight on the last axis")
     batch = _check.broadcast("n, p[..., 0]", jnp.shape(n), jnp.shape(p)[:-1])
-    number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
-    weight, finite, positive = _check.rows("p", p)
+    with _check.known(n, p):
+        number, whole = (jnp.broadcast_to(x, batch) for x in _check.counts("n", n))
+        weight, finite, positive = _check.rows("p", p)
+        valid = whole & jnp.broadcast_to(finite, batch) & (jnp.broadcast_to(positive, batch) | (number == 0))
+        if not isinstance(valid, Tracer) and not valid.all():
+            raise ValueError("p: got weights with a sum of zero, expected a positive sum where n > 0")
+    few = jnp.all(number <= FEW) if isinstance(n, Tracer) else bool((np.asarray(n) <= FEW).all())
     weight = jnp.broadcast_to(weight, (*batch, weight.shape[-1]))
-    valid = whole & jnp.broadcast_to(finite, batch) & (jnp.broadcast_to(positive, batch) | (number == 0))
-    if not isinstance(valid, Tracer) and not valid.all():
-        raise ValueError("p: got weights with a sum of zero, expected a positive sum where n > 0")
-    few = None if isinstance(n, Tracer) else bool(np.max(n, initial=0) <= FEW)
-    drawn = _deal(_words.cipher(key), jnp.where(valid, number, 0), weight, few)
+    drawn = _deal(few, _words.cipher(key), jnp.where(valid, number, 0), weight)
     return jnp.asarray(jnp.where(valid[..., None], drawn, -1))
 
 
-@partial(jax.jit, static_argnames="known", inline=True)
 def _deal(
-    words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"], known: bool | None
+    few: bool | Bool[Array, ""], words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]
 ) -> Int[Array, "*b v"]:
-    """Counts of checked arguments; `known` says whether all numbers are few, where that is known."""
+    """Counts of checked arguments; where it is known while tracing that they are few, or many, one way will do."""
     if weight.shape[-1] == 1:
         return number[..., None]
-    if known is not None:
-        return (_places.deal if known else _by_chain)(words, number, weight)
-    few = jnp.all(number <= FEW)
+    if isinstance(few, bool):
+        return _one_by_one(words, number, weight) if few else _by_chain(words, number, weight)
+    return _either(few, words, number, weight)
+
+
+@partial(jax.jit, inline=True)
+def _either(
+    few: Bool[Array, ""], words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]
+) -> Int[Array, "*b v"]:
     counts = jnp.zeros(weight.shape, number.dtype)
     counts = _only_if(few, _places.deal, words, jnp.where(few, number, 0), weight, counts)
     return _only_if(~few, _by_chain, words, number, weight, counts)
@@ -78,6 +84,10 @@ def _only_if(wanted: Bool[Array, ""], deal: Callable[..., Int[Array, "*b v"]], w
     return lax.while_loop(lambda state: wanted & (state[0] == 0), compute, (jnp.uint32(0), otherwise))[1]
 
 
+_one_by_one = partial(jax.jit, inline=True)(_places.deal)
+
+
+@partial(jax.jit, inline=True)
 def _by_chain(words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]) -> Int[Array, "*b v"]:
     """Multinomial counts of checked arguments."""
     return _split(words, number, Double(weight, jnp.zeros_like(weight)), 0)

@@ -5,6 +5,7 @@ Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 201
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,17 @@ DOMAIN = 0x6A09E667
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
-def cipher(key: AnyKey) -> Cipher:
-    """The two words of a Threefry key; a key of another kind draws two words of its own."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jr.wrap_key_data(key)
+def cipher(key: Any) -> Cipher:
+    """The two words of a Threefry key; a key of another kind draws two words of its own.
+
+    `ValueError` for what is no single key.
+    """
+    try:
+        key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jr.wrap_key_data(key)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"key: got {key!r}, expected a random key; try jax.random.key(0)") from None
+    if key.shape:
+        raise ValueError(f"key: got keys of shape {key.shape}, expected one; try jax.vmap, or one key for the batch")
     data = jr.key_data(key)
     return data if str(jr.key_impl(key)) == "threefry2x32" else jr.bits(key, (2,), "uint32")
 
