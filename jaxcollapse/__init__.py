@@ -34,7 +34,7 @@ _HOME = {
     "evaluate": "_schedule",
     "from_counts": "_target",
     "from_text": "corpora",
-    "open": "_store",
+    "open": "_dataset",
     "simulate": "_loop",
     "sweep": "_sweep",
     "uniform": "_target",

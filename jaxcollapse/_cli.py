@@ -8,23 +8,20 @@ form "name: got …" is one line: a mistake in what was asked for until the expe
 import json
 import logging
 import os
-import platform
-import re
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxcollapse import __version__
+from jaxcollapse._errors import blame, errors
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from jaxcollapse._executors import Choice
     from jaxcollapse._experiment import Experiment
     from jaxcollapse._plan import Plan
 
@@ -55,15 +52,27 @@ def run(
     axis: Annotated[list[str] | None, typer.Option(help="NAME=START:STOP:NUM, or with :log, or NAME=v1,v2,…")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a keyword.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Points computed side by side, at least 1.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What the process may take, such as 2GB.")] = None,
     repeats: Annotated[int, typer.Option(help="Independent repetitions of every point, at least 1.")] = 1,
     seed: Annotated[int, typer.Option(help="From 0 to 4294967295.")] = 0,
     common_random_numbers: Annotated[
         bool, typer.Option("--common-random-numbers", help="The same random numbers at every point.")
     ] = False,
+    force_new: Annotated[
+        bool, typer.Option("--force-new", help="Begin a new store beside the one there is: STORE-2, STORE-3, …")
+    ] = False,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Part I = 0 … N-1 of N, on a shared store.")] = "0/1",
+    processes: Annotated[int | None, typer.Option(help="Worker processes on this machine.")] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster.")] = None,
+    slurm: Annotated[
+        str | None, typer.Option(metavar="OPTIONS", help='Such as "partition=cpu,time=60,jobs=8", by submitit.')
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Trace it, say what would run, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Maps an experiment over its grid, prints its summary and draws its figure.
+
+    A run that was killed, or asked for more points, goes on where STORE ends: what is there is kept.
 
     FILE is a Python file that may define:
 
@@ -75,24 +84,30 @@ def run(
 
     figure(run) -> a matplotlib figure.
     """
-    from jaxcollapse import _present
+    from jaxcollapse import _executors, _present
 
     store = store or Path("runs") / file.stem
-    with _errors(file), _blame(file):
-        asked = {"store": store, "chunk": chunk, "repeats": repeats, "common_random_numbers": common_random_numbers}
+    with errors(file), blame(file):
+        asked = {"store": store, "chunk": chunk, "memory": memory, "repeats": repeats, "force_new": force_new}
+        asked |= {"common_random_numbers": common_random_numbers, "shard": _executors.part(shard)}
         experiment, plan = _prepare(file, axis or [], settings or [], seed, **asked)
-        typer.echo(f"{file}: {_present.grid(plan)} -> {store}", err=True)
+        typer.echo(f"{file}: {_present.grid(plan)} -> {plan.store}", err=True)
         if dry_run:
             report = _present.planned(plan) | {"seed": seed}
             typer.echo(json.dumps(report) if as_json else "\n".join(f"{name}: {v}" for name, v in report.items()))
             return
-    table = _carry_out(plan, file)
+        choice = _executors.choose(processes=processes, dask=dask, slurm=slurm)
+    table = _carry_out(plan, file, choice)
     report = _present.finished(plan, table) | {"seed": seed, "summary": None, "figure": None}
-    failed = not bool(table.valid.any()) or _conclude(experiment, table, report, as_json)
+    if unfinished := _present.unfinished(table):
+        typer.echo(f"{plan.store}: {unfinished}; run again, or wait for the other parts", err=True)
+    failed = not bool((table.valid | ~table.done).any())
+    if not unfinished and not failed:
+        failed = _conclude(experiment, table, report, as_json)
     if as_json:
         typer.echo(json.dumps(report))
     else:
-        typer.echo(f"figure: {report['figure']}\n" * bool(report["figure"]) + f"data: {store}")
+        typer.echo(f"figure: {report['figure']}\n" * bool(report["figure"]) + f"data: {plan.store}")
     raise typer.Exit(int(failed))
 
 
@@ -111,7 +126,7 @@ def _conclude(experiment: "Experiment", table: "xr.Dataset", report: dict[str, A
     codes = []
     for step in (summary, figure):
         try:
-            with _errors(experiment.path, lambda: f"The results are kept in {report['store']}."):
+            with errors(experiment.path, lambda: f"The results are kept in {report['store']}."):
                 step()
         except typer.Exit as stop:
             codes.append(stop.exit_code)
@@ -127,24 +142,24 @@ def plot(
     file: Annotated[Path | None, typer.Option(help="Experiment file; the one that was run if not given.")] = None,
 ) -> None:
     """Redraws the figure of a run."""
-    from jaxcollapse import _experiment, _present, _store
+    from jaxcollapse import _dataset, _experiment, _present
 
-    with _errors(file or store), _blame(store):
+    with errors(file or store), blame(store):
         if not (store / "zarr.json").is_file():
             advice = f"try jaxcollapse run FILE --store {'NAME' if store.exists() else store}"
             raise ValueError(f"store: got {_experiment.what_is(store)}, expected a folder written by a run; {advice}")
-        table = _store.open(store)
+        table = _dataset.open(store)
         if message := _present.unfinished(table):
             typer.echo(f"{store}: {message}", err=True)
         source = file or Path(table.attrs.get("file", "the Python session that wrote it"))
         if not file and not source.is_file():
             raise ValueError(f"file: got {source}, which is gone; try --file with its new place")
-        with _blame(source):
+        with blame(source):
             experiment = _experiment.load(source)
         if experiment.figure is None:
             raise _experiment.UsageError(f"{source}: figure: got none, expected a function of the run -> figure")
     image = output or Path(f"{store}.png")
-    with _errors(source):
+    with errors(source):
         if not _present.draw(experiment, table, image):
             raise typer.Exit(1)
     typer.echo(f"figure: {image}")
@@ -164,7 +179,7 @@ def theory(
     """
     from jaxcollapse import _present
 
-    with _errors(Path("theory")), _blame(Path("theory")):
+    with errors(Path("theory")), blame(Path("theory")):
         _present.check_theory(a, b, a0, n0, generations)
         import jax
 
@@ -186,7 +201,7 @@ def doctor() -> None:
     from jaxcollapse import _doctor
 
     failed = False
-    with _errors(Path("doctor")):
+    with errors(Path("doctor")):
         for name, good, text in _doctor.checks():
             typer.echo(f"{'' if good is None else 'ok' if good else 'FAIL':<4}  {name:<14}{text}")
             failed |= good is False
@@ -212,74 +227,25 @@ def _prepare(
     return experiment, plan(experiment.function, experiment.axes, key=jax.random.key(seed), **asked)
 
 
-def _carry_out(plan: "Plan", file: Path) -> "xr.Dataset":
+def _carry_out(plan: "Plan", file: Path, choice: "Choice") -> "xr.Dataset":
     from jaxcollapse import _experiment, _present, _progress, _sweep
 
-    attrs = {
+    about = {
         "file": str(file.absolute()),
         "command": shlex.join(["jaxcollapse", *sys.argv[1:]]),
-        "host": platform.node(),
+        **_experiment.revision(file),
     }
-    steps = _progress.follow(_sweep.stages(plan, **attrs, **_experiment.revision(file)), terminal=sys.stderr.isatty())
-    with _errors(file), _blame(file):
-        next(steps)
-        stage = next(steps)  # traces the experiment, then claims the folder
-    with _errors(file, lambda: f"{stage.done} of {stage.total} chunks are kept in {plan.store}."):
-        for stage in steps:  # noqa: B007
-            pass
+    with errors(file), choice as (executor, tasks):
+        stages = _sweep.stages(plan, executor, tasks, **about)
+        steps = _progress.follow(stages, terminal=sys.stderr.isatty())
+        with blame(file):
+            next(steps)
+            stage = next(steps)  # traces the experiment, then begins or finds the store
+        with errors(file, lambda: f"{stage.done} of {stage.total} chunks are kept in {plan.store}."):
+            for stage in steps:  # noqa: B007
+                pass
     assert stage.table is not None
     for message in (_sweep.invalid(stage.table), _present.correlated(plan)):
         if message:
             typer.echo(f"{file}: {message}", err=True)
     return stage.table
-
-
-def _said(error: Exception) -> str | None:
-    """The one line of a `ValueError` of the form "name: got …"; None for any other error."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and re.match(r"(--)?[\w.]+((, | )[\w.]+)?: got ", text) else None
-
-
-@contextmanager
-def _blame(what: Path) -> Iterator[None]:
-    """A ValueError before anything is computed is about what the user asked for: `what: name: got …`."""
-    from jaxcollapse._experiment import UsageError
-
-    try:
-        yield
-    except UsageError:
-        raise
-    except ValueError as error:
-        if (text := _said(error)) is None:
-            raise
-        raise UsageError(f"{what}: {text.replace('try store=', 'try --store ')}") from None
-
-
-@contextmanager
-def _errors(file: Path, kept: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Errors as one line and an exit code; what the experiment raises in another form as its own traceback, once."""
-    from jaxcollapse._experiment import UsageError
-
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except UsageError as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo(f"{file}: interrupted. {kept()}".strip(), err=True)
-        raise typer.Exit(130) from None
-    except Exception as error:
-        if (text := _said(error)) is None:
-            _print_traceback(error, file)
-        typer.echo(f"{file}: {text or 'failed'}. {kept()}".strip(), err=True)
-        raise typer.Exit(1) from None
-
-
-def _print_traceback(error: Exception, file: Path) -> None:
-    """From the first frame in the experiment's file on, or all of it if there is none."""
-    frames = error.__traceback__
-    while frames and frames.tb_frame.f_code.co_filename != str(file.absolute()):
-        frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames or error.__traceback__)

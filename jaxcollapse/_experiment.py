@@ -41,13 +41,13 @@ class Experiment(NamedTuple):
 
 def load(path: Path) -> Experiment:
     """Runs the file and takes what it defines; `UsageError` where that is no experiment."""
-    module = _run(path)
-    function, axes = getattr(module, "experiment", None), getattr(module, "AXES", {})
+    found = module(path)
+    function, axes = getattr(found, "experiment", None), getattr(found, "AXES", {})
     if not callable(function):
         raise UsageError(f"{path}: experiment: not defined, expected a function (axis, ..., *, key) -> dict")
     if not isinstance(axes, Mapping):
         raise UsageError(f"{path}: AXES: got {type(axes).__name__}, expected a dict of a list of values for each name")
-    return Experiment(path, axes, function, getattr(module, "summary", None), getattr(module, "figure", None))
+    return Experiment(path, axes, function, getattr(found, "summary", None), getattr(found, "figure", None))
 
 
 def customise(experiment: Experiment, axes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
@@ -143,7 +143,8 @@ def _setting(spec: str) -> tuple[str, Any]:
     )
 
 
-def _run(path: Path) -> ModuleType:
+def module(path: Path) -> ModuleType:
+    """Runs the file; `UsageError` where there is none, or it is no Python."""
     if not path.is_file():
         expected = "a Python file that defines `experiment` and `AXES`"
         raise UsageError(f"{path}: file: got {what_is(path)}, expected {expected}; try experiments/phase_boundary.py")
@@ -151,11 +152,11 @@ def _run(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: file: got {path.name}, expected a Python file; try a name that ends in .py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    made = sys.modules[name] = importlib.util.module_from_spec(spec)
     # Last, so that a file's neighbours can be imported but hide nothing.
     sys.path.append(str(path.parent.absolute()))
     try:
-        spec.loader.exec_module(module)
+        spec.loader.exec_module(made)
     except SyntaxError as error:
         raise UsageError(f"{error.filename or path}: line {error.lineno}: {error.msg}") from None
-    return module
+    return made

@@ -1,6 +1,7 @@
 """A sweep that has been checked and not begun: which points, in which order, with which keys.
 
-    points = {1 … R} × x_1 × … × x_k,   the first repeat of the whole grid before the second
+    points = {0 … R−1} × x_1 × … × x_k,   the first repeat of the whole grid before the second
+           or {0 … R−1} × a list of points
     words  = the 32-bit halves of each coordinate as float64, low half first, in the order of the axes' names; none of
              them where all points share their random numbers
 """
@@ -8,6 +9,7 @@
 import functools
 import inspect
 import operator
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,77 +20,86 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray, Shaped, UInt32
 
-from jaxcollapse import _execute, _store
+from jaxcollapse import _store
+from jaxcollapse._store import REPEAT, Columns
 
 Experiment = Callable[..., Mapping[str, Any]]
-Columns = dict[str, Shaped[np.ndarray, " P"]]
 
-RESERVED = ("key", "store", "repeats", "chunk", "common_random_numbers", "shard", "executor", *_store.BOOKKEEPING)
+# The keywords of `sweep`, and the names that its table uses.
+RESERVED = (
+    *("key", "points", "store", "repeats", "chunk", "memory", "common_random_numbers", "force_new", "shard"),
+    *("executor", *_store.BOOKKEEPING),
+)
 
 
 class Plan(NamedTuple):
-    """What a sweep will do."""
+    """What a sweep will do; `columns` are the coordinates of every point, and its repeat."""
 
     experiment: Experiment
     key: PRNGKeyArray
     axes: dict[str, Shaped[np.ndarray, " k"]]
+    columns: Columns
     repeats: int
-    chunk: int
+    chunk: int | None
+    memory: int | None
     common_random_numbers: bool
     store: Path | None
+    shard: tuple[int, int]
     settings: dict[str, Any]
 
     @property
     def points(self) -> int:
         """How often the experiment is evaluated."""
-        return self.repeats * _product(self.axes)
-
-    @property
-    def blocks(self) -> int:
-        """How often the executable is called."""
-        return -(-self.points // self.chunk)
-
-    def columns(self) -> Columns:
-        """Every coordinate of every point, and its repeat."""
-        repeats = np.arange(self.repeats)
-        grid = np.meshgrid(repeats, *self.axes.values(), indexing="ij")
-        return dict(zip((_store.REPEAT, *self.axes), map(np.ravel, grid), strict=True))
+        return len(self.columns[REPEAT])
 
 
 def plan(
-    experiment, axes: Mapping[str, Any], *, key, store=None, repeats=1, chunk=None, common_random_numbers=False
+    experiment,
+    axes: Mapping[str, Any],
+    *,
+    key,
+    points=None,
+    store=None,
+    repeats=1,
+    chunk=None,
+    memory=None,
+    common_random_numbers=False,
+    force_new=False,
+    shard=(0, 1),
 ) -> Plan:
     """Every check that needs no computing; `ValueError` says what is wrong."""
-    checked = {name: axis(name, values) for name, values in axes.items()}
-    if not checked:
-        raise ValueError("axes: got none, expected at least one; try sweep(experiment, key=key, alpha=[0.1, 0.2])")
-    settings = _settings(experiment, list(checked))
-    repeats, common = _count("repeats", repeats), _flag("common_random_numbers", common_random_numbers)
-    points = repeats * _product(checked)
-    width = min(_width(points) if chunk is None else _count("chunk", chunk), points)
-    if store is not None:
-        _store.check(store)
-    path = None if store is None else Path(store)
-    return Plan(experiment, _typed(key), checked, repeats, width, common, path, settings)
+    repeats = _count("repeats", repeats)
+    if points is not None:
+        found, columns = _listed(points, axes, repeats)
+    else:
+        found = {name: axis(name, values) for name, values in axes.items()}
+        if not found:
+            raise ValueError("axes: got none, expected at least one; try sweep(experiment, key=key, alpha=[0.1, 0.2])")
+        grid = np.meshgrid(np.arange(repeats), *found.values(), indexing="ij")
+        columns = dict(zip((REPEAT, *found), map(np.ravel, grid), strict=True))
+    settings = _settings(experiment, list(found))
+    return Plan(
+        experiment,
+        _typed(key),
+        found,
+        columns,
+        repeats,
+        None if chunk is None else _count("chunk", chunk),
+        None if memory is None else _bytes(memory),
+        _flag("common_random_numbers", common_random_numbers),
+        _place(store, _flag("force_new", force_new)),
+        _shard(shard, store),
+        settings,
+    )
 
 
 def axis(name: str, values: Any) -> Shaped[np.ndarray, " k"]:
     """One axis as float64, int64 or bool: distinct numbers, infinity among them if need be."""
-    if name in RESERVED:
-        raise ValueError(f"{name}: got an axis of this name, which is reserved; try another, not {', '.join(RESERVED)}")
-    array = np.asarray(values)
-    if array.ndim != 1 or array.size == 0:
-        shape = f"shape {array.shape}" if array.ndim else f"the scalar {values!r}"
-        raise ValueError(f"{name}: got {shape}, expected a list of values; try {name}=[...], or functools.partial")
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: got values of type {array.dtype}, expected numbers; try one sweep for each")
-    if np.isnan(array.astype(float)).any():
-        raise ValueError(f"{name}: got NaN at position {int(np.argmax(np.isnan(array)))}, expected numbers")
-    array = array.astype({"b": bool, "f": np.float64}.get(array.dtype.kind, np.int64))
+    _check_name(name)
+    array = _column(name, values)
     values, counts = np.unique(array.astype(float), return_counts=True)
     if counts.max() > 1:
         raise ValueError(f"{name}: got {values[counts > 1][0]} twice, expected distinct values; try numpy.unique")
-    _check_width(name, array)
     return array
 
 
@@ -126,6 +137,11 @@ def _settings(experiment, axes: list[str]) -> dict[str, Any]:
     return others
 
 
+def _check_name(name: str) -> None:
+    if name in RESERVED:
+        raise ValueError(f"{name}: got an axis of this name, which is reserved; try another, not {', '.join(RESERVED)}")
+
+
 def _check_width(name: str, array: Shaped[np.ndarray, " k"]) -> None:
     """Values are handed over in the default types, which hold less unless x64 is on."""
     if array.dtype.kind == "b":
@@ -136,14 +152,76 @@ def _check_width(name: str, array: Shaped[np.ndarray, " k"]) -> None:
         raise ValueError(f"{name}: got values beyond {limits.max}; try floats, or jax.enable_x64(True)")
 
 
-def _width(points: int) -> int:
-    """Blocks as wide as 64 points (256 on an accelerator), yet about four a thread, so that none waits long."""
-    workers = _execute.threads()
-    widest = 64 if jax.default_backend() == "cpu" else 256
-    turns = max(4, -(-points // (widest * workers)))
-    width = -(-points // (turns * workers))
-    # Whole vectors of eight: XLA:CPU rounds exp and log of what is left over in another way.
-    return width if width < 8 else -(-width // 8) * 8
+def _column(name: str, values: Any) -> Shaped[np.ndarray, " k"]:
+    array = np.asarray(values)
+    if array.ndim != 1 or array.size == 0:
+        shape = f"shape {array.shape}" if array.ndim else f"the scalar {values!r}"
+        raise ValueError(f"{name}: got {shape}, expected a list of values; try {name}=[...], or functools.partial")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: got values of type {array.dtype}, expected numbers; try one sweep for each")
+    if np.isnan(array.astype(float)).any():
+        raise ValueError(f"{name}: got NaN at position {int(np.argmax(np.isnan(array)))}, expected numbers")
+    array = array.astype({"b": bool, "f": np.float64}.get(array.dtype.kind, np.int64))
+    _check_width(name, array)
+    return array
+
+
+def _listed(points: Any, axes: Mapping[str, Any], repeats: int) -> tuple[dict[str, np.ndarray], Columns]:
+    """The distinct coordinates of a list of points, and its columns, repeat by repeat."""
+    if axes:
+        raise ValueError(f"points: got a list of points and the axis {next(iter(axes))}, expected one of them")
+    if not isinstance(points, Mapping) or not points:
+        raise ValueError(f"points: got {points!r}, expected a dict of coordinates; try jc.sobol(64, decay=(0, 2), ...)")
+    for name in points:
+        _check_name(name)
+    columns = {name: _column(name, values) for name, values in points.items()}
+    if len({len(column) for column in columns.values()}) > 1:
+        sizes = {name: len(column) for name, column in columns.items()}
+        raise ValueError(f"points: got {sizes} coordinates, expected as many of each")
+    rows = np.stack([column.astype(float) for column in columns.values()], axis=1)
+    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"points: got {tuple(distinct[counts > 1][0].tolist())} twice, expected distinct points")
+    size = len(rows)
+    repeated = {name: np.tile(column, repeats) for name, column in columns.items()}
+    return {name: np.unique(c) for name, c in columns.items()}, {REPEAT: np.repeat(np.arange(repeats), size)} | repeated
+
+
+def _place(store: Any, force_new: bool) -> Path | None:
+    """Where to write: the folder itself, or the first of NAME-2, NAME-3, … that is free."""
+    if store is None:
+        return None
+    path, number = Path(store), 2
+    while force_new and path.exists():
+        path, number = Path(f"{Path(store)}-{number}"), number + 1
+    _store.check(path)
+    return path
+
+
+def _shard(shard: Any, store: Any) -> tuple[int, int]:
+    try:
+        part, parts = map(operator.index, shard)
+    except (TypeError, ValueError):
+        part, parts = -1, 0
+    if not 0 <= part < parts:
+        raise ValueError(f"shard: got {shard}, expected (i, N) with 0 <= i < N; try shard=(0, 4)")
+    if parts > 1 and store is None:
+        raise ValueError("shard: got no store to share, expected one; try store=NAME")
+    return part, parts
+
+
+def _bytes(memory: Any) -> int:
+    """A number of bytes, or a text such as 4GB or 512 MiB."""
+    units = {"": 1, "B": 1} | {f"{u}B": 1000**i for i, u in enumerate("KMGT", 1)}
+    units |= {f"{u}IB": 1024**i for i, u in enumerate("KMGT", 1)}
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(memory))
+    try:
+        found = int(float(match[1]) * units[match[2].upper()]) if match else 0
+    except (KeyError, ValueError):
+        found = 0
+    if found < 1:
+        raise ValueError(f"memory: got {memory!r}, expected a number of bytes; try memory='2GB'")
+    return found
 
 
 def _typed(key: Any) -> PRNGKeyArray:
@@ -170,7 +248,3 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}: got {value!r}, expected True or False; try {name}=True")
     return bool(value)
-
-
-def _product(axes: Mapping[str, Shaped[np.ndarray, " k"]]) -> int:
-    return int(np.prod([len(values) for values in axes.values()]))

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def grid(plan: "Plan") -> str:
-    """The axes and how they are cut."""
+    """The axes and how the work is shared."""
     axes = {name: len(values) for name, values in plan.axes.items()}
     axes |= {"repeat": plan.repeats} if plan.repeats > 1 else {}
     product = " × ".join(f"{size} {name}" for name, size in axes.items())
+    part = f", part {plan.shard[0]} of {plan.shard[1]}" if plan.shard[1] > 1 else ""
     common = ", common random numbers" * plan.common_random_numbers
-    return f"{plan.points} points = {product}, in {plan.blocks} chunks of {plan.chunk}{common}"
+    return f"{plan.points} points = {product}{common}{part}"
 
 
 def correlated(plan: "Plan") -> str | None:
@@ -38,25 +39,26 @@ def correlated(plan: "Plan") -> str | None:
 
 def planned(plan: "Plan") -> dict[str, Any]:
     """What a dry run reports. It traces the experiment, which finds most mistakes in it."""
-    from jaxcollapse._sweep import trace
+    from jaxcollapse import _program
 
-    _, variables = trace(plan, plan.columns())
-    size = sum(v.dtype.itemsize * math.prod(v.shape) for v in variables.values())
+    program = _program.trace(plan)
+    width = _program.width(plan, program)
     return _asked(plan) | {
-        "chunks": plan.blocks,
-        "chunk": plan.chunk,
+        "chunks": -(-plan.points // width),
+        "chunk": width,
         "repeats": plan.repeats,
         "variables": {
-            n: {**dict(zip(v.dims, v.shape, strict=True)), "dtype": str(v.dtype)} for n, v in variables.items()
+            n: {**dict(zip(v.dims, v.shape, strict=True)), "dtype": str(v.dtype)} for n, v in program.variables.items()
         },
-        "bytes": plan.points * size,
+        "bytes": plan.points * program.bytes,
     }
 
 
 def finished(plan: "Plan", table: "xr.Dataset") -> dict[str, Any]:
     """What a run reports."""
     return _asked(plan) | {
-        "invalid": int((~table.valid).sum()),
+        "done": int(table.done.sum()),
+        "invalid": int((table.done & ~table.valid).sum()),
         "variables": {str(name): {**v.sizes, "dtype": str(v.dtype)} for name, v in table.data_vars.items()},
         "seconds": {step: table.attrs[f"{step}_seconds"] for step in ("trace", "compile", "run")},
     }

@@ -1,26 +1,38 @@
 """One sweep, one Zarr v3 group: a list of points along one append-only dimension `point`.
 
-    point | x_1 … x_k, repeat | done, valid | the experiment's own variables (point, …)
+    point | x_1 … x_k, repeat | run, valid, done | the experiment's own variables (point, …)
 
-One block = one chunk in every variable, so that no two writers ever share a chunk; data are written first, then the
-block's `done` flags, so that a killed run leaves blocks that are whole or absent. A sweep without a path is the same
-group in memory. `open` pivots the list to the axes x_1 … x_k where the points form their product.
+One block = one chunk in every variable but the coordinates, so that no two writers ever share a chunk. Data are written
+first, then the block's `done` flags, so that a killed run leaves blocks that are whole or absent; a block that is
+written twice is written the same. The attribute `points` says how long the list is, whatever a killed extension has
+left behind it.
+
+`run` says which run computed a point; the group `runs/ID` holds where, when and by which command that was, and a lock
+for as long as it lasts. A sweep without a path is the same group in memory. `_dataset` reads all this.
 """
 
+import contextlib
 import os
+import secrets
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import filelock
 import numpy as np
-import xarray as xr
 import zarr
+from jaxtyping import Bool, Int, Shaped
 from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
-POINT, REPEAT, DONE, VALID = "point", "repeat", "done", "valid"
-BOOKKEEPING = (POINT, REPEAT, DONE, VALID)
+POINT, REPEAT, DONE, VALID, RUN = "point", "repeat", "done", "valid", "run"
+POINTS, EXTENDED = "points", "extended"  # attributes: how long the list is, and whether it was appended to
+BOOKKEEPING = (POINT, REPEAT, DONE, VALID, RUN)
+IDENTITY = ("types", "key", "key_impl", "common_random_numbers", "x64", "platform", "jax", "jaxlib", "program")
+
+Columns = dict[str, Shaped[np.ndarray, " P"]]
 
 
 class Variable(NamedTuple):
@@ -37,164 +49,267 @@ def is_label(name: str, variable: Variable) -> bool:
     return variable.dims == (name,)
 
 
+def dims(array: zarr.Array) -> tuple[str, ...]:
+    """The names of its dimensions."""
+    return tuple(map(str, array.metadata.dimension_names or ()))  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Table:
-    """The group being written."""
+    """The group, as it was when it was opened; other processes may be writing to it."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike | None,
-        *,
-        columns: Mapping[str, np.ndarray],
-        variables: Mapping[str, Variable],
-        block: int,
-        attrs: Mapping[str, Any],
-    ):
-        self._store = MemoryStore() if path is None else Path(path)
-        noted = {**attrs, "variables": list(variables)}
-        self._group = zarr.create_group(store=self._store, zarr_format=3, attributes=noted)
-        self._block = block
-        self._names = {name for name, variable in variables.items() if is_label(name, variable)}
+    def __init__(self, store: Path | MemoryStore, run: int = 0, mode: Literal["r", "r+"] = "r+"):
+        self.store, self.run = store, run
+        self.group = zarr.open_group(store, mode=mode, zarr_format=3)
+        self.attrs: dict[str, Any] = dict(self.group.attrs)
+        self.points = int(self.attrs[POINTS])
+        names = (*self.attrs["variables"], *self.attrs["axes"], REPEAT, RUN, VALID, DONE)
+        self.arrays = {name: self._array(name) for name in names}
+        self.block = int(self.arrays[DONE].chunks[0])
         self._labels: dict[str, np.ndarray] = {}
-        points = len(next(iter(columns.values())))
-        for name, column in columns.items():
-            self._create(name, Variable((POINT,), (points,), column.dtype, {}))[:] = column
-        arrays = {
-            name: variable
-            if name in self._names
-            else variable._replace(dims=(POINT, *variable.dims), shape=(points, *variable.shape))
-            for name, variable in variables.items()
-        }
-        # The flags come last: where they are, everything is.
-        arrays |= dict.fromkeys((VALID, DONE), Variable((POINT,), (points,), np.dtype(bool), {}))
-        self._arrays = {name: self._create(name, variable) for name, variable in arrays.items()}
 
-    def write(self, start: int, values: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
-        """Writes the block that begins at point `start`: its data, then its flags."""
-        rows = slice(start, start + len(valid))
+    def column(self, name: str) -> Shaped[np.ndarray, " P"]:
+        """One value of every point."""
+        return np.asarray(self.arrays[name][: self.points])
+
+    def columns(self) -> Columns:
+        """Every coordinate of every point, and its repeat."""
+        return {name: self.column(name) for name in (*self.attrs["axes"], REPEAT)}
+
+    def missing(self, rows: Int[np.ndarray, " r"]) -> list[int]:
+        """The blocks in which some of these rows have not been done."""
+        return np.unique(rows[~self.column(DONE)[rows]] // self.block).tolist()
+
+    def rows(self, block: int) -> slice:
+        """The rows of a block."""
+        return slice(block * self.block, min((block + 1) * self.block, self.points))
+
+    def is_listed(self, name: str) -> bool:
+        """Whether the variable has a value for every point."""
+        return dims(self.arrays[name])[:1] == (POINT,)
+
+    def write(self, block: int, values: Mapping[str, np.ndarray], valid: Bool[np.ndarray, " r"]) -> None:
+        """Writes a block: its data, then its flags."""
+        rows = self.rows(block)
         for name, value in values.items():
-            if name in self._names:
-                self._label(name, value)
+            if self.is_listed(name):
+                self.arrays[name][rows] = value
             else:
-                self._arrays[name][rows] = value
-        self._arrays[VALID][rows] = valid
-        self._arrays[DONE][rows] = np.ones(len(valid), bool)
+                self._label(name, value)
+        self.arrays[RUN][rows] = np.full(len(valid), self.run, np.uint32)
+        self.arrays[VALID][rows] = valid
+        self.arrays[DONE][rows] = np.ones(len(valid), bool)
+
+    def forget(self, block: int) -> None:
+        """Clears the flags of a block, which is then missing."""
+        rows = self.rows(block)
+        self.arrays[DONE][rows] = np.zeros(rows.stop - rows.start, bool)
+
+    def note(self, **attrs: Any) -> None:
+        """Adds to what is known of this run, such as the seconds that it took."""
+        group = self.group if isinstance(self.store, MemoryStore) else self.group.require_group(_run_name(self.run))
+        group.attrs.update(attrs)
+
+    def runs(self) -> dict[int, dict[str, Any]]:
+        """What is known of every run, the latest last."""
+        if isinstance(self.store, MemoryStore):
+            return {self.run: dict(self.group.attrs)}
+        folders = [file.parent for file in (self.store / "runs").glob("*/zarr.json")]
+        found: dict[int, dict[str, Any]] = {int(f.name, 16): dict(zarr.open_group(f, mode="r").attrs) for f in folders}
+        return dict(sorted(found.items(), key=lambda item: item[1].get("created", "")))
+
+    def _array(self, name: str) -> zarr.Array:
+        array = self.group[name]
+        assert isinstance(array, zarr.Array)
+        # Else a chunk of zeros would be no file, and a lost file a chunk of zeros.
+        return array.with_config({"write_empty_chunks": True})
 
     def _label(self, name: str, value: np.ndarray) -> None:
         """Writes labels once; those of every point are the same."""
         if name not in self._labels:
-            self._arrays[name][:] = self._labels[name] = value[0]
+            self.arrays[name][:] = self._labels[name] = value[0]
         if not np.array_equal(value, np.broadcast_to(self._labels[name], value.shape)):
             raise ValueError(f"{name}: got labels that differ between points; try a variable of another name")
 
-    def note(self, **attrs: Any) -> None:
-        """Adds attributes, such as the seconds that the run took."""
-        self._group.attrs.update(attrs)
 
-    def dataset(self) -> xr.Dataset:
-        """What has been written so far, pivoted to its axes."""
-        return _dataset(self._store)
+@contextlib.contextmanager
+def begin(
+    path: Path | None, columns: Columns, variables: Mapping[str, Variable], block: int, attrs: Mapping[str, Any]
+) -> Iterator[tuple[Table, Int[np.ndarray, " P"]]]:
+    """The table that holds these points, begun, gone on with or extended, and the row of every point in it.
 
-    def _create(self, name: str, variable: Variable) -> zarr.Array:
-        listed = variable.dims[:1] == (POINT,)
-        chunks = (min(self._block, variable.shape[0]), *variable.shape[1:]) if listed else variable.shape
-        return self._group.create_array(
-            name,
-            shape=variable.shape,
-            dtype=variable.dtype,
-            chunks=tuple(max(size, 1) for size in chunks),
-            dimension_names=variable.dims,
-            fill_value=np.nan if variable.dtype.kind in "fc" else 0,
-            attributes=variable.attrs,
-            # The default codec does not notice a flipped bit; this one does, and level 0 costs next to nothing.
-            compressors=ZstdCodec(level=0, checksum=True),
-        )
-
-
-def open(path: str | os.PathLike) -> xr.Dataset:
-    """The sweep stored at `path` as one labelled dataset in memory, finished or not.
-
-    Points that form the product of their axes are pivoted to dimensions; others stay a list along `point`. What has
-    not been computed yet is NaN (whole numbers and flags become floats then) and has `done` false.
-
-    Errors: `ValueError` where `path` holds no sweep.
+    Where there is one already its block stays, and its `IDENTITY` must be that of `attrs`: `ValueError` names what
+    differs. The run's lock is held until the context ends.
     """
-    if not (Path(path) / "zarr.json").is_file():
-        raise ValueError(f"store: got {path}, expected a folder written by sweep(store=...); try another path")
-    return _dataset(Path(path))
+    if path is None:
+        store = MemoryStore()
+        _create(store, columns, variables, block, attrs)
+        yield Table(store), np.arange(_length(columns))
+        return
+    run = secrets.randbits(32)
+    lock = filelock.FileLock(path / _run_name(run) / "lock")
+    with _writable(path):
+        (path / "runs").mkdir(parents=True, exist_ok=True)
+        # No run takes its lock, or looks at those of others, but under this one.
+        with filelock.FileLock(path / "runs" / "lock"):
+            (path / _run_name(run)).mkdir()
+            lock.acquire(timeout=0)
+            table, rows = _attach(path, run, columns, variables, block, attrs)
+    try:
+        yield table, rows
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def check(path: str | os.PathLike) -> None:
-    """Raises `ValueError` unless a new sweep can be begun at `path`: absent or empty, in a folder to write in."""
+    """Raises `ValueError` unless a sweep can be begun or gone on with at `path`, in a folder to write in."""
     path = Path(path).absolute()
-    try:
-        if path.is_dir() and any(path.iterdir()):
-            raise ValueError(f"store: got {path}, which exists already; try store=NAME, or delete it")
+    with _writable(path):
+        if path.is_dir() and not is_store(path) and any(entry.name != "runs" for entry in path.iterdir()):
+            raise ValueError(f"store: got {path}, which holds something else; try another path")
         parent = next(folder for folder in (path, *path.parents) if folder.exists())
         if not parent.is_dir():
             raise ValueError(f"store: got {path}, but {parent} is a file, expected a folder; try another path")
         # Tried, as permissions do not tell of read-only file systems.
         with tempfile.TemporaryDirectory(dir=parent):
             pass
+
+
+def check_identity(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where the sweep at `path` would not give the same draws."""
+    differing = [name for name in IDENTITY if stored.get(name) != asked[name]]
+    if not differing:
+        return
+    name = "settings" if differing == ["program"] and stored.get("settings") != asked["settings"] else differing[0]
+    what = f"whose {name} is {stored.get(name)}, while this sweep has {asked[name]}"
+    if name == "program":
+        what = "whose experiment, with the same settings, computed something else than this one: its code has changed"
+    raise ValueError(f"store: got {path}, {what}; try another store, or force_new=True, which begins beside it")
+
+
+def is_store(path: Path) -> bool:
+    """Whether a Zarr group lies there."""
+    return (path / "zarr.json").is_file()
+
+
+def _attach(path: Path, run: int, columns: Columns, variables, block: int, attrs) -> tuple[Table, np.ndarray]:
+    if not is_store(path):
+        _create(path, columns, variables, block, attrs)
+    table = Table(path, run)
+    check_identity(path, table.attrs, attrs)
+    rows = _find(table.columns(), columns)
+    alone = _is_alone(path, run)
+    if alone:
+        _sweep_orphans(path)
+    if (rows >= 0).all():
+        return table, rows
+    if not alone:
+        raise ValueError(
+            f"store: got {path}, which lacks {(rows < 0).sum()} of these points while another run is writing to it; "
+            "try again when that has ended"
+        )
+    _extend(table, {name: column[rows < 0] for name, column in columns.items()})
+    table = Table(path, run)
+    return table, _find(table.columns(), columns)
+
+
+def _create(store: Path | MemoryStore, columns: Columns, variables, block: int, attrs: Mapping[str, Any]) -> None:
+    """An empty table; on disk its zarr.json, by which it is known, comes last."""
+    if isinstance(store, MemoryStore):
+        _fill(store, columns, variables, block, attrs)
+        return
+    new = store / "runs" / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    _fill(new, columns, variables, block, attrs)
+    for entry in sorted(new.iterdir(), key=lambda entry: entry.name == "zarr.json"):
+        if (store / entry.name).is_dir():
+            shutil.rmtree(store / entry.name)
+        entry.replace(store / entry.name)
+    new.rmdir()
+
+
+def _fill(store: Path | MemoryStore, columns: Columns, variables: Mapping[str, Variable], block: int, attrs) -> None:
+    points = _length(columns)
+    noted = {**attrs, "variables": list(variables), POINTS: points}
+    group = zarr.create_group(store=store, zarr_format=3, attributes=noted)
+    arrays = {
+        name: variable
+        if is_label(name, variable)
+        else variable._replace(dims=(POINT, *variable.dims), shape=(points, *variable.shape))
+        for name, variable in variables.items()
+    }
+    arrays |= {name: Variable((POINT,), (points,), column.dtype, {}) for name, column in columns.items()}
+    arrays[RUN] = Variable((POINT,), (points,), np.dtype(np.uint32), {})
+    arrays |= dict.fromkeys((VALID, DONE), Variable((POINT,), (points,), np.dtype(bool), {}))
+    for name, (dims, shape, dtype, about) in arrays.items():
+        # Coordinates are no block's: all are written by whoever begins or extends the table.
+        chunks = (2**16,) if name in columns else (block, *shape[1:]) if dims[:1] == (POINT,) else shape
+        array = group.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=tuple(max(size, 1) for size in chunks),
+            dimension_names=dims,
+            fill_value=np.nan if dtype.kind in "fc" else 0,
+            attributes=about,
+            # The default codec does not notice a flipped bit; this one does, and level 0 costs next to nothing.
+            compressors=ZstdCodec(level=0, checksum=True),
+        )
+        if name in columns:
+            array[:] = columns[name]
+
+
+def _extend(table: Table, columns: Columns) -> None:
+    """Appends points; the attribute `points` comes last."""
+    size = table.points + _length(columns)
+    for name, array in table.arrays.items():
+        if table.is_listed(name):
+            array.resize((size, *array.shape[1:]))
+    for name, column in columns.items():
+        table.arrays[name][table.points :] = column
+    table.group.attrs.update({POINTS: size, EXTENDED: True})
+
+
+def _find(stored: Columns, asked: Columns) -> Int[np.ndarray, " P"]:
+    """The row of every point that is asked for, −1 where it is not there."""
+
+    def places(columns: Columns):
+        return zip(*(columns[name].tolist() for name in asked), strict=True)
+
+    row = {place: row for row, place in enumerate(places(stored))}
+    return np.array([row.get(place, -1) for place in places(asked)], int)
+
+
+def _length(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
+
+
+def _run_name(run: int) -> str:
+    return f"runs/{run:08x}"
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ValueError(f"store: got {path}, which cannot be written ({error}); try another path") from error
 
 
-def claim(path: str | os.PathLike) -> None:
-    """Makes the folder and writes to it once, before anything is computed: `ValueError` where that fails."""
-    check(path)
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ValueError(f"store: got {path}, which cannot be written ({error}); try another path") from error
+def _is_alone(path: Path, run: int) -> bool:
+    """Whether no other run holds its lock; the locks of runs that were killed are removed."""
+    for lock in (path / "runs").glob("*/lock"):
+        if lock.parent.name == f"{run:08x}":
+            continue
+        try:
+            with filelock.FileLock(lock, timeout=0):
+                lock.unlink(missing_ok=True)
+        except filelock.Timeout:
+            return False
+    return True
 
 
-def _dataset(store: Path | MemoryStore) -> xr.Dataset:
-    # Not decoded: a variable whose unit is the second is a number, not a time difference.
-    try:
-        stored = xr.open_zarr(store, consolidated=False, chunks=None, zarr_format=3, decode_cf=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"store: got {store}, which cannot be read as a sweep ({error})") from error
-    stored = stored.load()
-    if "axes" not in stored.attrs or DONE not in stored:
-        raise ValueError(f"store: got {store}, which holds no sweep, expected one written by sweep(store=...)")
-    axes = [*stored.attrs["axes"], REPEAT]
-    listed = stored.set_coords([*axes, DONE, VALID])
-    return _pivot(listed if bool(listed[DONE].all()) else _blank(listed), axes)
-
-
-def _blank(listed: xr.Dataset) -> xr.Dataset:
-    """NaN for what has not been computed; floats hold NaN already, as the fill value of their chunks."""
-    whole = [name for name, variable in listed.data_vars.items() if variable.dtype.kind not in "fc"]
-    return listed.assign({name: listed[name].astype(float).where(listed[DONE]) for name in whole})
-
-
-def _pivot(listed: xr.Dataset, axes: list[str]) -> xr.Dataset:
-    """The list of points as a grid over its axes, or as it is where some place is empty or taken twice."""
-    factors = {name: _factor(listed[name].values) for name in axes}
-    shape = tuple(len(labels) for labels, _ in factors.values())
-    places = np.ravel_multi_index([codes for _, codes in factors.values()], shape)
-    order = np.argsort(places)
-    if not np.array_equal(places[order], np.arange(np.prod(shape))):
-        return listed
-    kept = axes[: len(axes) - (shape[-1] == 1)]  # a single repeat is no dimension
-    shape = shape[: len(kept)]
-
-    def fold(variable: xr.DataArray) -> tuple:
-        if variable.dims[:1] != (POINT,):
-            return variable.dims, variable.values, variable.attrs
-        grid = variable.values[order].reshape(shape + variable.shape[1:])
-        return (*kept, *variable.dims[1:]), grid, variable.attrs
-
-    labels = {name: (name, factors[name][0], listed[name].attrs) for name in kept}
-    others = {str(name): fold(coordinate) for name, coordinate in listed.coords.items() if name not in axes}
-    data = {name: fold(listed[name]) for name in listed.attrs["variables"] if name in listed.data_vars}
-    return xr.Dataset(data, coords={**labels, **others}, attrs=listed.attrs)
-
-
-def _factor(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values in the order of their first appearance, and which of them stands in each row."""
-    values, first, inverse = np.unique(column, return_index=True, return_inverse=True)
-    appearance = np.argsort(first)
-    return values[appearance], np.argsort(appearance)[inverse]
+def _sweep_orphans(path: Path) -> None:
+    """Removes what killed writers left half written."""
+    for orphan in path.rglob("*.partial"):
+        orphan.unlink(missing_ok=True)

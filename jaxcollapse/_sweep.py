@@ -6,29 +6,27 @@ where b_1, b_2, … are the bits of the point's coordinates (`_plan.words`) and 
 thus depend on the key and its own coordinates alone: not on the grid, the block, the device or the order. With common
 random numbers the bits are left out, fold_in(key, r) for every point: the same uniforms all over the grid.
 
-The function is traced and compiled once, for a block of points side by side; the executable is then called from as
-many threads as there are usable cores.
+The function is traced once, at one point, and compiled once, for a block of points side by side (`_program`). Blocks
+run on all cores and devices of this process, or wherever an executor takes them (`_remote`).
 """
 
-import json
+import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import xarray as xr
 
-from jaxcollapse import __version__, _execute, _result
-from jaxcollapse._plan import Columns, Experiment, Plan, plan, point_key, words
-from jaxcollapse._result import Values
-from jaxcollapse._store import REPEAT, VALID, Table, Variable, claim
+from jaxcollapse import __version__, _program, _remote
+from jaxcollapse._dataset import dataset
+from jaxcollapse._plan import Experiment, Plan, plan
+from jaxcollapse._store import DONE, POINT, VALID, Table, begin
 
 
 class Stage(NamedTuple):
@@ -44,10 +42,15 @@ def sweep(
     experiment: Experiment,
     *,
     key,
-    store=None,
+    points: Mapping[str, Any] | None = None,
+    store: str | os.PathLike | None = None,
     repeats: int = 1,
     chunk: int | None = None,
+    memory: int | str | None = None,
     common_random_numbers: bool = False,
+    force_new: bool = False,
+    shard: Sequence[int] = (0, 1),
+    executor: _remote.Executor | None = None,
     **axes,
 ) -> xr.Dataset:
     """Maps a pure function over the product of its axes, on all cores, into one labelled dataset.
@@ -61,9 +64,19 @@ def sweep(
 
     - `key`: a `jax.random.key`. Draws are equal bit for bit for every grid, chunk and number of repeats, except that
       XLA:CPU may round exp and log otherwise for chunks that fill no whole vectors: have a multiple of 16 lineages.
-    - `store`: a new folder that is written block by block; `open` reads it, finished or not.
+    - `points`: instead of axes, a list of points as a dict of coordinates (`sobol` makes one).
+    - `store`: a folder that is written block by block, and may be killed at any moment. Where it holds this sweep
+      already only what is missing is computed; more points, or more repeats, are appended, and what is there stays as
+      it is, bit for bit. Another experiment, key or version of JAX is refused; `force_new` begins beside it, in NAME-2.
+      `open` reads it, finished or not.
     - `repeats`: above 1, independent repetitions of every point, along `repeat`.
-    - `chunk`: points computed side by side. More need more memory; the default gives every core four blocks or more.
+    - `chunk`: points computed side by side, a block. By default as many as fit the cache, four blocks a core or more.
+      A block runs as long as its slowest point needs: let the axis that changes n come first.
+    - `memory`: what the process may take, in bytes or as "2GB"; it limits the default of `chunk`.
+    - `shard`: (i, N), this process's part of the blocks, i = 0 … N−1, where N of them share a store.
+    - `executor`: anything with `submit(function, *arguments) -> future`, such as `dask.distributed.Client` and those of
+      `submitit` and `concurrent.futures` (spawn, do not fork). Its workers write to `store`, and load the experiment
+      from its file.
     - `common_random_numbers`: every point gets the same key, and so the same uniforms. Each draw inverts a monotone
       distribution function with its uniform, so neighbours are positively correlated, contours are smooth, and a
       difference along the grid has a smaller variance, the smaller the step and the larger the samples. The mean and
@@ -77,115 +90,89 @@ def sweep(
     shows. For what never happens, return infinity.
 
     Errors: `ValueError` for an axis that is scalar, empty, NaN, repeated, reserved or not an argument of the
-    experiment, for an argument without a value, and for a store that exists or cannot be written, all before anything
-    is computed. What the experiment raises passes through.
+    experiment, for an argument without a value, and for a store that holds another sweep or cannot be written, all
+    before anything is computed. What the experiment raises passes through.
     """
-    common = common_random_numbers
-    checked = plan(experiment, axes, key=key, store=store, repeats=repeats, chunk=chunk, common_random_numbers=common)
-    *_, last = stages(checked)
+    asked = {"points": points, "store": store, "repeats": repeats, "chunk": chunk, "memory": memory, "shard": shard}
+    asked |= {"common_random_numbers": common_random_numbers, "force_new": force_new}
+    *_, last = stages(plan(experiment, axes, key=key, **asked), executor)
     assert last.table is not None
     if message := invalid(last.table):
         warnings.warn(message, stacklevel=2)
     return last.table
 
 
-def stages(plan: Plan, **attrs: Any) -> Iterator[Stage]:
-    """Carries out a plan and says where it is; `attrs` are added to the table's."""
-    yield Stage("trace", 0, plan.blocks)
-    columns, clock = plan.columns(), [time.perf_counter()]
-    traced, variables = trace(plan, columns)
+def stages(
+    plan: Plan, executor: _remote.Executor | None = None, tasks: int = _remote.TASKS, **about: Any
+) -> Iterator[Stage]:
+    """Carries out a plan and says where it is; `about` is noted of this run."""
+    _remote.refuse_inside_a_worker()
+    elsewhere = None if executor is None else (executor, _remote.job(plan))
+    yield Stage("trace", 0, 0)
+    clock = [time.perf_counter()]
+    program = _program.trace(plan)
+    identity, width = _program.identify(plan, program), _program.width(plan, program)
     clock.append(time.perf_counter())
-    if plan.store is not None:
-        claim(plan.store)  # only now, so that a mistake in the experiment leaves nothing behind
-    yield Stage("compile", 0, plan.blocks)
-    executable = traced.lower().compile(compiler_options=_execute.compiler_options())
-    clock.append(time.perf_counter())
-
-    attrs = _provenance(plan) | attrs
-    table = Table(plan.store, columns=columns, variables=variables, block=plan.chunk, attrs=attrs)
-    yield Stage("run", 0, plan.blocks)
-    for done, (start, result) in enumerate(_results(plan, columns, executable), start=1):
-        size = min(plan.chunk, plan.points - start)
-        values = {name: value[:size] for name, value in result.items()}  # without the padding
-        table.write(start, values, _result.valid(values, variables, size))
-        yield Stage("run", done, plan.blocks)
-    clock.append(time.perf_counter())
-    names = ("trace_seconds", "compile_seconds", "run_seconds")
-    table.note(**dict(zip(names, np.diff(clock).round(3).tolist(), strict=True)))
-    yield Stage("done", plan.blocks, plan.blocks, table.dataset())
-
-
-def trace(plan: Plan, columns: Columns) -> tuple[jax.stages.Traced, dict[str, Variable]]:
-    """The experiment over one block of points, traced and not yet compiled, and what it returns for one point."""
-    variables: dict[str, Variable] = {}
-
-    def one(key, words, repeat, values):
-        result = plan.experiment(**values, key=point_key(key, words, repeat))
-        found, arrays = _result.label(result, plan.axes)
-        variables.update(found)
-        return arrays
-
-    mapped = jax.vmap(one, in_axes=(None, 0, 0, 0))
-    return jax.jit(mapped).trace(*_arguments(plan, columns, 0)), variables
+    with begin(plan.store, plan.columns, program.variables, width, identity) as (table, rows):
+        _check_block(plan, table)
+        table.note(**_provenance(plan, table), **about)
+        total = len(np.unique(rows // table.block))
+        missing = table.missing(rows)
+        done = total - len(missing)
+        mine = [block for block in missing if block % plan.shard[1] == plan.shard[0]]
+        ended: Iterator[Any] = iter(())
+        if mine and elsewhere is None:
+            yield Stage("compile", done, total)
+            ended = _program.compile(plan, program, table).carry_out(mine)
+        elif elsewhere is not None and mine:
+            ended = _remote.run(*elsewhere, table.run, mine, tasks)
+        clock.append(time.perf_counter())
+        yield Stage("run", done, total)
+        for _ in ended:
+            done += 1
+            yield Stage("run", done, total)
+        clock.append(time.perf_counter())
+        names = ("trace_seconds", "compile_seconds", "run_seconds")
+        table.note(**dict(zip(names, np.diff(clock).round(3).tolist(), strict=True)))
+        yield Stage("done", done, total, dataset(table, rows))
 
 
 def invalid(table: xr.Dataset) -> str | None:
     """How many points hold NaN, in which variables, and the first of them in words; None if there are none."""
-    missing = np.argwhere(~table[VALID].values)
+    missing = np.argwhere((~table[VALID] & table[DONE]).values)
     if not len(missing):
         return None
     dims = table[VALID].dims
-    places = [zip(dims, place, strict=True) for place in missing[:3]]
-    first = ["(" + ", ".join(f"{dim}={table[dim].values[i]:g}" for dim, i in place) + ")" for place in places]
+    named = dims if dims != (POINT,) else tuple(table.attrs["axes"])
+
+    def words(place: np.ndarray) -> str:
+        where = dict(zip(dims, place, strict=True))
+        return ", ".join(f"{name}={table[name][where if dims == (POINT,) else where[name]]:g}" for name in named)
+
+    first = ", ".join(f"({words(place)})" for place in missing[:3])
     names = ", ".join(str(name) for name, v in table.data_vars.items() if v.dtype.kind in "fc" and v.isnull().any())
     return (
         f"{len(missing)} of {table[VALID].size} points hold NaN in {names} (kept, `valid` is false there), the first "
-        f"at {', '.join(first)}; try values that keep every schedule in its range"
+        f"at {first}; try values that keep every schedule in its range"
     )
 
 
-def _arguments(plan: Plan, columns: Columns, start: int) -> tuple:
-    """A block's arguments, built where x64 is what the user set: that setting belongs to the thread."""
-    rows = np.minimum(np.arange(start, start + plan.chunk), plan.points - 1)  # the last block repeats its last point
-    block = {name: column[rows] for name, column in columns.items()}
-    repeat = block.pop(REPEAT)
-    default = {"f": float, "i": int, "b": bool}
-    values = {name: jnp.asarray(column, default[column.dtype.kind]) for name, column in block.items()}
-    return plan.key, jnp.asarray(words(block, plan.common_random_numbers)), jnp.asarray(repeat, jnp.uint32), values
-
-
-def _results(plan: Plan, columns: Columns, executable: jax.stages.Compiled) -> Iterator[tuple[int, Values]]:
-    def compute(block: tuple[int, tuple]) -> Values:
-        start, arguments = block
-        try:
-            return jax.device_get(executable(*arguments))
-        except Exception as error:
-            names = ", ".join(f"{name}={columns[name][start]:g}" for name in plan.axes)
-            error.add_note(f"in the block of {plan.chunk} points that begins at {names}")
-            raise
-
-    starts = range(0, plan.points, plan.chunk)
-    blocks = ((start, _arguments(plan, columns, start)) for start in starts)
-    for (start, _), result in _execute.run(compute, blocks, _execute.threads()):
-        yield start, result
-
-
-def _provenance(plan: Plan) -> dict[str, Any]:
-    device = jax.local_devices()[0]
+def _provenance(plan: Plan, table: Table) -> dict[str, Any]:
+    """What is noted of a run and need not be the same in another."""
     return {
-        "axes": list(plan.axes),
-        "experiment": getattr(plan.experiment, "__qualname__", None) or plan.experiment.func.__qualname__,
-        "settings": json.dumps(plan.settings, default=repr),
-        "key": jr.key_data(plan.key).ravel().tolist(),
-        "key_impl": str(jr.key_impl(plan.key)),
-        "x64": int(jnp.result_type(float) == jnp.float64),
-        "common_random_numbers": int(plan.common_random_numbers),
-        "chunk": plan.chunk,
-        "threads": _execute.threads(),
-        "platform": device.platform,
-        "device": device.device_kind,
+        "chunk": table.block,
+        "threads": _program.threads(),
+        "devices": jax.local_device_count(),
+        "device": jax.local_devices()[0].device_kind,
+        "host": platform.node(),
         "jaxcollapse": __version__,
-        **{package: version(package) for package in ("jax", "jaxlib", "numpy")},
+        "numpy": version("numpy"),
         "python": platform.python_version(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(),
     }
+
+
+def _check_block(plan: Plan, table: Table) -> None:
+    if plan.store is not None and plan.chunk not in (None, table.block):
+        begun = f"{plan.store} was begun in blocks of {table.block}"
+        raise ValueError(f"chunk: got {plan.chunk}, but {begun}; try to leave it out")

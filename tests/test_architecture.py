@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxcollapse"
 SURVEY = {"_sweep", "_plan", "_result", "_store", "_execute", "phase", "_boundary", "plot", "_cli", "__main__"}
-SURVEY |= {"_doctor", "_experiment", "_present", "_progress"}
+SURVEY |= {"_doctor", "_experiment", "_present", "_progress", "_errors"}
+SURVEY |= {"_dataset", "_program", "_remote", "_executors"}
 OUTSIDE_PHYSICS = {"xarray", "zarr", "typer", "rich", "matplotlib", "dask", "pandas"}
 
 
@@ -49,7 +50,7 @@ def test_metrics_import_nothing_of_ours():
     assert not ours(imports(FILES["metrics"]))
 
 
-@pytest.mark.parametrize("name", ["_sweep", "_store", "phase", "plot"])
+@pytest.mark.parametrize("name", ["_sweep", "_store", "_dataset", "_program", "_remote", "phase", "plot"])
 def test_the_survey_knows_nothing_of_physics(name):
     assert ours(imports(FILES[name])) <= SURVEY | {"jaxcollapse", "__version__"}
 

@@ -64,7 +64,7 @@ def test_a_run_prints_its_summary_draws_its_figure_and_names_its_files(toy, tmp_
     result = call("run", "toy.py", "--seed", 3)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == ["18 draws [of one law]", "figure: runs/toy.png", "data: runs/toy"]
-    assert "toy.py: 6 points = 3 a × 2 b, in" in result.stderr
+    assert "toy.py: 6 points = 3 a × 2 b -> runs/toy" in result.stderr
     assert (tmp_path / "runs" / "toy.png").read_bytes().startswith(b"\x89PNG")
     run = jc.open(tmp_path / "runs" / "toy")
     assert run.attrs["file"] == str(toy) and run.attrs["key"] == [0, 3]
@@ -84,7 +84,7 @@ def test_options_replace_axes_and_bind_keywords(toy, tmp_path):
 def test_common_random_numbers_are_taken_recorded_and_said(toy, tmp_path):
     apart = call("run", "toy.py", "--store", "apart", "--json")
     result = call("run", "toy.py", "--store", "common", "--common-random-numbers", "--json", "--chunk", 4)
-    assert result.exit_code == 0 and "in 2 chunks of 4, common random numbers -> common" in result.stderr
+    assert result.exit_code == 0 and "3 a × 2 b, common random numbers -> common" in result.stderr
     (line,) = (line for line in result.stderr.splitlines() if "points are correlated" in line)
     assert line.startswith("toy.py: common random numbers: ") and "correlated" not in apart.output
     assert [json.loads(r.stdout)["common_random_numbers"] for r in (apart, result)] == [False, True]
@@ -197,16 +197,18 @@ def test_only_the_form_of_a_mistake_makes_one(tmp_path, monkeypatch):
         assert result.stderr.count("ValueError: shapes 2, 3: no match") == 1
 
 
-def test_a_missing_file_and_a_taken_store_are_mistakes(toy, tmp_path):
+def test_a_missing_file_and_the_store_of_another_sweep_are_mistakes(toy, tmp_path):
     assert "nowhere.py: file: got nowhere.py, which is not there" in call("run", "nowhere.py").stderr
     assert f"file: got {tmp_path}, which is a directory" in call("run", tmp_path).stderr
     (tmp_path / "notes.txt").write_text("")
     assert "notes.txt: file: got notes.txt, expected a Python file" in call("run", "notes.txt").stderr
     assert call("run", "toy.py").exit_code == 0
-    for options in ([], ["--dry-run"]):
+    for options, differs in ((["--seed", "1"], "whose key is [0, 0]"), (["--set", "size=4"], "whose settings is")):
         again = call("run", "toy.py", *options)
-        assert again.exit_code == 2
-        assert again.stderr.endswith("which exists already; try --store NAME, or delete it\n")
+        assert again.exit_code == 2 and differs in again.stderr
+        assert again.stderr.endswith("try another store, or --force-new, which begins beside it\n")
+    assert call("run", "toy.py", "--seed", "1", "--force-new").exit_code == 0
+    assert jc.open("runs/toy").attrs["key"] == [0, 0] and jc.open("runs/toy-2").attrs["key"] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import xarray as xr
 import zarr
 
 import jaxcollapse as jc
-from jaxcollapse._store import Table, Variable, check, claim
+from jaxcollapse._dataset import dataset
+from jaxcollapse._store import Variable, begin, check
 from jaxcollapse._sweep import sweep
 
 KEY = jr.key(3)
@@ -40,19 +41,25 @@ def test_a_store_reads_back_what_the_sweep_returned(tmp_path):
 def test_a_block_is_one_chunk_in_every_variable(tmp_path):
     sweep(labelled, key=KEY, store=tmp_path / "run", chunk=4, **AXES)
     group = zarr.open_group(tmp_path / "run", mode="r")
-    listed = {name: array for name, array in group.arrays() if name != "generation"}
-    assert set(listed) == {"a", "b", "repeat", "risk", "alive", "fixed", "done", "valid"}
+    listed = {name: array for name, array in group.arrays() if name not in ("generation", *AXES, "repeat")}
+    assert set(listed) == {"risk", "alive", "fixed", "run", "done", "valid"}
     assert {array.chunks[0] for array in listed.values()} == {4}
     assert all(array.chunks[1:] == array.shape[1:] for array in listed.values())
+    for name in listed:
+        assert sorted(int(path.name) for path in (tmp_path / "run" / name / "c").glob("*")) == [0, 1]
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "lost"])
+def test_damage_is_noticed_and_named(tmp_path, damage):
     sweep(labelled, key=KEY, store=tmp_path / "run", chunk=6, **AXES)
     (chunk,) = (path for path in (tmp_path / "run" / "risk" / "c").rglob("*") if path.is_file())
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 4
-    chunk.write_bytes(content)
-    with pytest.raises(RuntimeError, match=r"(?i)checksum|decompress"):
+    if damage == "lost":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"store: got .*run, whose risk is damaged .*try jaxcollapse status"):
         jc.open(tmp_path / "run")
 
 
@@ -80,23 +87,25 @@ def test_an_unfinished_store_opens_with_what_it_has(tmp_path):
     assert not partial.valid[2].any()
 
 
-def test_points_that_form_no_product_stay_a_list(tmp_path):
-    for name, a in {"twice": [0.0, 1.0, 1.0], "apart": [0.0, 1.0, 2.0]}.items():
-        columns = {"a": np.array(a), "b": np.array([0, 1, 1]), "repeat": np.zeros(3, int)}
-        variables = {"risk": Variable((), (), np.dtype(float), {})}
-        table = Table(tmp_path / name, columns=columns, variables=variables, block=3, attrs={"axes": ["a", "b"]})
-        table.write(0, {"risk": np.array([4.0, 5.0, 6.0])}, np.ones(3, bool))
-        listed = jc.open(tmp_path / name)
-        assert listed.risk.dims == ("point",) and np.array_equal(listed.risk, [4.0, 5.0, 6.0])
-        assert np.array_equal(listed.a, a)
+def table(path, columns, risk):
+    """A table of these points, written."""
+    columns = {name: np.array(column) for name, column in columns.items()}
+    columns |= {"repeat": np.zeros(len(risk), int)}
+    variables = {"risk": Variable((), (), np.asarray(risk).dtype, {})}
+    with begin(path, columns, variables, len(risk), {"axes": ["a", "b"]}) as (made, _):
+        made.write(0, {"risk": np.asarray(risk)}, np.ones(len(risk), bool))
+        return made
 
 
-def test_points_may_be_listed_in_any_order(tmp_path):
-    columns = {"a": np.array([1.0, 0.0, 1.0, 0.0]), "b": np.array([5, 5, 4, 4]), "repeat": np.zeros(4, int)}
-    variables = {"risk": Variable((), (), np.dtype(int), {})}
-    table = Table(None, columns=columns, variables=variables, block=4, attrs={"axes": ["a", "b"]})
-    table.write(0, {"risk": np.array([15, 5, 14, 4])}, np.ones(4, bool))
-    risk = table.dataset().risk
+@pytest.mark.parametrize("a", [[0.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
+def test_points_that_form_no_product_stay_a_list(a):
+    listed = dataset(table(None, {"a": a, "b": [0, 1, 1]}, [4.0, 5.0, 6.0]))
+    assert listed.risk.dims == ("point",) and np.array_equal(listed.risk, [4.0, 5.0, 6.0])
+    assert np.array_equal(listed.a, a)
+
+
+def test_points_may_be_listed_in_any_order():
+    risk = dataset(table(None, {"a": [1.0, 0.0, 1.0, 0.0], "b": [5, 5, 4, 4]}, [15, 5, 14, 4])).risk
     assert [int(risk.sel(a=a, b=b)) for a, b in [(1, 5), (0, 5), (1, 4), (0, 4)]] == [15, 5, 14, 4]
 
 
@@ -106,13 +115,14 @@ def test_provenance_is_plain_and_survives(tmp_path):
     assert jc.open(tmp_path / "run").attrs == table.attrs
 
 
-def test_a_store_that_exists_is_refused_before_anything_is_traced(tmp_path):
+def test_what_is_no_store_is_refused_before_anything_is_traced(tmp_path):
     def never(a, *, key):
         raise AssertionError("traced")
 
-    sweep(labelled, key=KEY, store=tmp_path / "run", **AXES)
-    with pytest.raises(ValueError, match=r"store: got .*run, which exists already; try store=NAME, or delete it"):
-        sweep(never, key=KEY, store=tmp_path / "run", a=[1.0])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match=r"store: got .*other, which holds something else; try another path"):
+        sweep(never, key=KEY, store=tmp_path / "other", a=[1.0])
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(ValueError, match="file is a file, expected a folder"):
@@ -122,9 +132,8 @@ def test_a_store_that_exists_is_refused_before_anything_is_traced(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
-    for begin in (check, claim):
-        with pytest.raises(ValueError, match=r"cannot be written .*; try another path"):
-            begin("/proc/self/run")
+    with pytest.raises(ValueError, match=r"cannot be written .*; try another path"):
+        check("/proc/self/run")
 
     def read_only(**arguments):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), arguments["dir"])
@@ -152,7 +161,7 @@ def test_what_is_no_sweep_is_not_opened(tmp_path):
     with pytest.raises(ValueError, match="expected a folder written by sweep"):
         jc.open(tmp_path / "nothing")
     zarr.create_group(tmp_path / "other", zarr_format=3)
-    with pytest.raises(ValueError, match="holds no sweep"):
+    with pytest.raises(ValueError, match="other, which cannot be read as a sweep"):
         jc.open(tmp_path / "other")
     sweep(labelled, key=KEY, store=tmp_path / "run", **AXES)
     with pytest.raises(ValueError, match="risk, which cannot be read as a sweep"):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jaxcollapse import _execute
+from jaxcollapse import _execute, _program
 from jaxcollapse._plan import plan
 from jaxcollapse._sweep import sweep
 
@@ -181,7 +181,10 @@ def test_results_that_fit_no_table_are_refused(result, message):
         ({"a": [1e39], "b": [1]}, "a: got values beyond 3.4"),
         ({"a": [1.0], "b": [1], "c": [1]}, "c: got an axis that the experiment does not take, expected among: a, b"),
         ({"a": [1.0]}, "b: got no axis for this argument of the experiment"),
-        ({"a": [1.0], "b": [1], "shard": [1]}, "shard: got an axis of this name, which is reserved"),
+        ({"a": [1.0], "b": [1], "done": [1]}, "done: got an axis of this name, which is reserved"),
+        ({"a": [1.0], "b": [1], "shard": [1]}, r"shard: got \[1\], expected \(i, N\) with 0 <= i < N"),
+        ({"a": [1.0], "b": [1], "shard": (2, 2)}, r"shard: got \(2, 2\), expected"),
+        ({"a": [1.0], "b": [1], "shard": (0, 2)}, "shard: got no store to share"),
         ({"a": [1.0], "b": [1], "repeat": [1]}, "repeat: got an axis of this name, which is reserved"),
         ({}, "axes: got none"),
     ],
@@ -208,10 +211,34 @@ def test_arguments_out_of_range_are_refused(arguments, message):
 
 def test_the_default_chunk_fills_whole_vectors_and_gives_every_thread_several(monkeypatch):
     for threads, points in itertools.product((1, 2, 16, 64), (1, 5, 40, 625, 10**5)):
-        monkeypatch.setattr(_execute, "threads", lambda threads=threads: threads)
-        chunk = plan(lambda a, *, key: {"x": a}, {"a": np.arange(points)}, key=KEY).chunk
-        assert 1 <= chunk <= 64 and (chunk < 8 or chunk % 8 == 0)
-        assert -(-points // chunk) >= min(points, 2 * threads)
+        monkeypatch.setattr(_program, "threads", lambda threads=threads: threads)
+        small = plan(lambda a, *, key: {"x": a}, {"a": np.arange(points)}, key=KEY)
+        chunk = _program.width(small, _program.trace(small))
+        assert 8 <= chunk <= 1024 and chunk % 8 == 0
+        assert -(-points // chunk) >= 2 * threads or points <= 32 * threads
+
+
+@pytest.mark.parametrize(("size", "most"), [(2**14, 16), (2**16, 4), (2**18, 1), (2**20, 1)])
+def test_the_largest_array_of_a_default_chunk_fits_the_cache(monkeypatch, size, most):
+    def scanned(a, *, key):  # the largest array is inside
+        return {"x": jax.lax.scan(lambda c, _: (c + jr.normal(key, (size,)).sum(), None), a, None, length=2)[0]}
+
+    monkeypatch.setattr(_program, "devices", lambda: None)
+    asked = plan(scanned, {"a": np.arange(1000.0)}, key=KEY)
+    assert _program.width(asked, _program.trace(asked)) in (most, most // 2)  # XLA may draw words of twice that size
+
+
+def test_a_chunk_fits_the_memory_that_is_allowed(monkeypatch):
+    def large(a, *, key):
+        return {"x": jr.normal(key, (2**18,)).sum()}
+
+    monkeypatch.setattr(_program, "CACHE", {"cpu": 2**40})
+    unlimited, limited = (plan(large, {"a": np.arange(1e4)}, key=KEY, memory=m) for m in (None, "8GB"))
+    chunks = [_program.width(asked, _program.trace(asked)) for asked in (unlimited, limited)]
+    assert chunks[1] < chunks[0] and chunks[1] * 2**20 * _program.ARRAYS * _program.threads() < 8e9
+    asked = plan(large, {"a": np.arange(8.0)}, key=KEY, memory="1 MiB")
+    with pytest.raises(ValueError, match=r"memory: got 1,048,576 bytes, expected more than [\d,]+: .* results"):
+        _program.width(asked, _program.trace(asked))
 
 
 def test_blocks_run_on_all_threads_at_once_with_the_default_chunk(monkeypatch):
@@ -220,9 +247,10 @@ def test_blocks_run_on_all_threads_at_once_with_the_default_chunk(monkeypatch):
     def watched(compute, blocks, workers):  # the barrier opens for three blocks at the same time, or never
         return run(lambda block: (together.wait(), compute(block))[1], blocks, workers)
 
+    monkeypatch.setattr(_program, "devices", lambda: None)
     monkeypatch.setattr(_execute, "threads", lambda: 3)
     monkeypatch.setattr(_execute, "run", watched)
-    table = sweep(place, key=KEY, a=np.arange(12.0), b=[1.0])
+    table = sweep(place, key=KEY, a=np.arange(96.0), b=[1.0])
     assert bool(table.done.all()) and table.attrs["threads"] == 3
 
 
