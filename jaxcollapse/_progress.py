@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,27 +20,42 @@ def follow(stages: Iterator["Stage"], *, terminal: bool) -> Iterator["Stage"]:
 
 def _bar(stages: Iterator["Stage"]) -> Iterator["Stage"]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("check", total=None)
+        task, clock = progress.add_task("check", total=None), _Clock()
         for stage in stages:
-            counting = stage.name == "run"
-            progress.update(
-                task, description=_text(stage), completed=stage.done, total=stage.total if counting else None
-            )
+            total = stage.total if stage.name == "run" else None
+            progress.update(task, description=clock.text(stage), completed=stage.done, total=total)
             yield stage
 
 
 def _lines(stages: Iterator["Stage"]) -> Iterator["Stage"]:
-    name, said = "", 0.0
+    name, said, clock = "", 0.0, _Clock()
     for stage in stages:
+        text = clock.text(stage)
         if stage.name != name or time.monotonic() - said >= EVERY:
             name, said = stage.name, time.monotonic()
-            log.info(_text(stage))
+            log.info(text)
         yield stage
 
 
-def _text(stage: "Stage") -> str:
-    return f"run chunk {stage.done}/{stage.total}" if stage.name == "run" else stage.name
+class _Clock:
+    """Says where a sweep is, how fast it runs and how long it will take, from the blocks that this run has done."""
+
+    def __init__(self):
+        self._start: tuple[int, float] | None = None
+
+    def text(self, stage: "Stage") -> str:
+        if stage.name != "run":
+            return stage.name
+        now = time.monotonic()
+        first, since = self._start = self._start or (stage.done, now)
+        text = f"run chunk {stage.done}/{stage.total}"
+        if stage.done == first:
+            return text
+        rate = (stage.done - first) / max(now - since, 1e-9)
+        left = timedelta(seconds=round((stage.total - stage.done) / rate))
+        speed = f"{rate:.2g}/s" if rate >= 1 else f"{60 * rate:.2g}/min"
+        return f"{text}, {speed}, {left} left"

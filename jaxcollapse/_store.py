@@ -29,6 +29,7 @@ from zarr.storage import MemoryStore
 
 POINT, REPEAT, DONE, VALID, RUN = "point", "repeat", "done", "valid", "run"
 POINTS, EXTENDED = "points", "extended"  # attributes: how long the list is, and whether it was appended to
+NEW = "runs/new"  # where a store is made before it is moved to its place
 BOOKKEEPING = (POINT, REPEAT, DONE, VALID, RUN)
 IDENTITY = ("types", "key", "key_impl", "common_random_numbers", "x64", "platform", "jax", "jaxlib", "program")
 
@@ -165,7 +166,8 @@ def check(path: str | os.PathLike) -> None:
     """Raises `ValueError` unless a sweep can be begun or gone on with at `path`, in a folder to write in."""
     path = Path(path).absolute()
     with _writable(path):
-        if path.is_dir() and not is_store(path) and any(entry.name != "runs" for entry in path.iterdir()):
+        begun = is_store(path) or (path / NEW).exists()
+        if path.is_dir() and not begun and any(entry.name != "runs" for entry in path.iterdir()):
             raise ValueError(f"store: got {path}, which holds something else; try another path")
         parent = next(folder for folder in (path, *path.parents) if folder.exists())
         if not parent.is_dir():
@@ -218,7 +220,7 @@ def _create(store: Path | MemoryStore, columns: Columns, variables, block: int, 
     if isinstance(store, MemoryStore):
         _fill(store, columns, variables, block, attrs)
         return
-    new = store / "runs" / "new"
+    new = store / NEW
     shutil.rmtree(new, ignore_errors=True)
     _fill(new, columns, variables, block, attrs)
     for entry in sorted(new.iterdir(), key=lambda entry: entry.name == "zarr.json"):
@@ -270,10 +272,10 @@ def _extend(table: Table, columns: Columns) -> None:
     table.group.attrs.update({POINTS: size, EXTENDED: True})
 
 
-def _find(stored: Columns, asked: Columns) -> Int[np.ndarray, " P"]:
+def _find(stored: Mapping[str, np.ndarray], asked: Mapping[str, np.ndarray]) -> Int[np.ndarray, " P"]:
     """The row of every point that is asked for, −1 where it is not there."""
 
-    def places(columns: Columns):
+    def places(columns: Mapping[str, np.ndarray]):
         return zip(*(columns[name].tolist() for name in asked), strict=True)
 
     row = {place: row for row, place in enumerate(places(stored))}
