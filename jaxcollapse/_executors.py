@@ -48,7 +48,7 @@ def _processes(count: int) -> Iterator[tuple[Executor, int]]:
 @contextmanager
 def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     try:
-        from dask.distributed import Client
+        from distributed import Client
     except ModuleNotFoundError:
         raise ValueError("--dask: got no Dask to use, it is missing; try pip install 'jaxcollapse[dask]'") from None
     try:

@@ -76,6 +76,11 @@ def kill_while_it_writes(process, seconds):
     process.stdout.close()
 
 
+def finish(process):
+    process.communicate()
+    assert process.returncode == 0
+
+
 def assert_equal(store, whole):
     table = jc.open(store)
     assert bool(table.done.all()) and bool(table.valid.all())
@@ -95,9 +100,7 @@ def test_a_sweep_that_is_killed_twenty_times_equals_one_that_is_not(toy, whole, 
         written.append(int(done.sum()))
     assert len(set(written)) > 10, f"the kills did not fall into the writing: {written}"
     before = np.asarray(zarr.open_array(store / RUN, mode="r"))[: written[-1]]
-    last = start(toy, store)
-    assert last.wait() == 0
-    last.stdout.close()
+    finish(start(toy, store))
     assert_equal(store, whole)
     done_before = before[before != 0]
     after = np.asarray(zarr.open_array(store / RUN, mode="r"))
@@ -112,8 +115,7 @@ def test_processes_that_share_a_store_and_are_killed_leave_it_whole(toy, whole, 
             if kill:
                 kill_while_it_writes(process, moments.uniform(0, 0.1))
             else:
-                assert process.wait() == 0
-                process.stdout.close()
+                finish(process)
     assert_equal(store, whole)
 
 
@@ -259,7 +261,7 @@ def test_a_file_that_sweeps_while_a_worker_loads_it_is_named(toy, tmp_path):
     sweeps = "\nimport jaxcollapse as jc\njc.sweep(experiment, key=jr.key(0), **AXES)\n"
     bare.write_text(TOY.split("if __name__")[0] + sweeps)
     job = _remote.Job(str(tmp_path / "run"), str(bare), "experiment", {}, False)
-    with pytest.raises(ValueError, match=r"sweep: got a call while a worker loads .*bare.py; put what the file does under if __name__"):
+    with pytest.raises(ValueError, match=r"sweep: got a call while a worker loads .*bare.py; put what"):
         _remote.work(job, 1, [1])
 
 
