@@ -29,6 +29,7 @@ _HOME = {
     "Replace": "_regime",
     "Subsample": "_regime",
     "Tabular": "families.tabular",
+    "concat": "_concat",
     "dirichlet": "_target",
     "ensemble": "_loop",
     "evaluate": "_schedule",

@@ -1,4 +1,4 @@
-"""The command line: run · plot · theory · doctor.
+"""The command line: run · status · plot · export · theory · doctor.
 
 JAX is imported after the arguments are understood, so that help and mistakes answer at once. Results go to standard
 output, all else to standard error. Exit codes: 0, 2 usage, 1 a run that failed, 130 interrupted. A `ValueError` of the
@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from jaxcollapse._executors import Choice
     from jaxcollapse._experiment import Experiment
     from jaxcollapse._plan import Plan
+    from jaxcollapse._store import Table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -166,6 +168,68 @@ def plot(
 
 
 @app.command()
+def status(
+    store: Annotated[Path, typer.Argument(help="Folder that a run has written, or is writing.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read all of it, and name what is damaged.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Verify, and compute again what is damaged.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Says what a store holds, by which runs, and whether one is writing to it now.
+
+    With --verify the exit code is 1 where a chunk is damaged: lost, cut short, or with a bit flipped.
+
+    With --repair what is damaged is computed again by the experiment's file, if that computes what it did, and the
+    store holds what it held, bit for bit.
+    """
+    from jaxcollapse import _status
+
+    with errors(store), blame(store):
+        table = _status.opened(store)
+    with errors(store):
+        found, left = _verify(table, store, repair, quiet=as_json) if verify or repair else ([], [])
+        report = _status.status(table, known=left) | {"damage": found, "repaired": bool(found) and not left}
+        typer.echo(json.dumps(report) if as_json else _status.lines(report))
+    raise typer.Exit(int(bool(left)))
+
+
+def _verify(table: "Table", store: Path, repair: bool, quiet: bool) -> tuple[list[dict[str, Any]], ...]:
+    """What is damaged, and what of it is left."""
+    from jaxcollapse import _progress, _repair
+
+    found = _repair.damaged(table)
+    for damage in found if not quiet else []:
+        typer.echo(f"damaged: {damage}")
+    left = found
+    if found and repair:
+        steps = _repair.repair(store, found, command=_command())
+        for _ in _progress.follow(steps, terminal=sys.stderr.isatty()):
+            pass
+        left = _repair.damaged(table)
+        typer.echo(f"{store}: repaired {len(found) - len(left)} of {len(found)} chunks", err=True)
+    return [damage.plain() for damage in found], [damage.plain() for damage in left]
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="Folder that a run has written, finished or not.")],
+    output: Annotated[Path, typer.Argument(help="NAME.nc, NAME.csv or NAME.parquet.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUTPUT.")] = False,
+) -> None:
+    """Writes a run as one file: netCDF, or a long table as CSV or Parquet, one row an element.
+
+    Whole numbers and flags of an unfinished run become floats, and NaN where `done` is false.
+    """
+    from jaxcollapse import _export, _status
+
+    with errors(store), blame(store):
+        _export.check(output, force)
+        _status.opened(store)
+    with errors(store):
+        _export.export(store, output, force=force)
+    typer.echo(f"data: {output}")
+
+
+@app.command()
 def theory(
     a: Annotated[float, typer.Option(help="Decay of the mixture weight.")],
     b: Annotated[float, typer.Option(help="Growth of the sample size.")],
@@ -227,15 +291,21 @@ def _prepare(
     return experiment, plan(experiment.function, experiment.axes, key=jax.random.key(seed), **asked)
 
 
+def _command() -> str:
+    return shlex.join(["jaxcollapse", *sys.argv[1:]])
+
+
 def _carry_out(plan: "Plan", file: Path, choice: "Choice") -> "xr.Dataset":
     from jaxcollapse import _experiment, _present, _progress, _sweep
 
     about = {
         "file": str(file.absolute()),
-        "command": shlex.join(["jaxcollapse", *sys.argv[1:]]),
+        "command": _command(),
         **_experiment.revision(file),
     }
-    with errors(file), choice as (executor, tasks):
+    with errors(file), ExitStack() as stack:
+        with blame(file):
+            executor, tasks = stack.enter_context(choice)
         stages = _sweep.stages(plan, executor, tasks, **about)
         steps = _progress.follow(stages, terminal=sys.stderr.isatty())
         with blame(file):

@@ -19,7 +19,7 @@ import jax.random as jr
 import numpy as np
 
 from jaxcollapse import _experiment, _program
-from jaxcollapse._plan import Plan, plan
+from jaxcollapse._plan import Experiment, Plan, plan
 from jaxcollapse._store import Table, check_identity
 
 TASKS = 1024  # at most, a task being some blocks in a row
@@ -117,15 +117,19 @@ def _prepare(job: Job, run: int) -> _program.Kernel:
         function = getattr(_experiment.module(Path(job.file)), job.name)
     finally:
         _loading.clear()
+    found = planned(functools.partial(function, **job.settings), table)
+    program = _program.trace(found)
+    check_identity(Path(job.store), table.attrs, _program.identify(found, program))
+    return _program.compile(found, program, table)
+
+
+def planned(experiment: Experiment, table: Table) -> Plan:
+    """The sweep that a store holds, as a plan: all its points, by this function."""
     columns = table.columns()
     key = jr.wrap_key_data(jnp.asarray(table.attrs["key"], jnp.uint32), impl=table.attrs["key_impl"])
     axes = {name: np.unique(columns[name]) for name in table.attrs["axes"]}
     asked = {"key": key, "common_random_numbers": bool(table.attrs["common_random_numbers"])}
-    found = plan(functools.partial(function, **job.settings), axes, **asked)
-    found = found._replace(columns=columns, store=Path(job.store))
-    program = _program.trace(found)
-    check_identity(Path(job.store), table.attrs, _program.identify(found, program))
-    return _program.compile(found, program, table)
+    return plan(experiment, axes, **asked)._replace(columns=columns, store=Path(table.store))
 
 
 def refuse_inside_a_worker() -> None:
