@@ -71,7 +71,7 @@ def long(table: xr.Dataset) -> "pd.DataFrame":
     table = table.drop_dims([dim for dim in table.sizes if dim not in used])
     frame = table.to_dataframe().reset_index()
     places = [*map(str, table.sizes), *(str(name) for name in table.coords if name not in table.sizes)]
-    frame = frame[[*places, *map(str, table.data_vars)]]
+    frame = frame.reindex(columns=[*places, *map(str, table.data_vars)])
     frame.attrs = dict(table.attrs)
     return frame
 

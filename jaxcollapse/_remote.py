@@ -129,7 +129,7 @@ def planned(experiment: Experiment, table: Table) -> Plan:
     key = jr.wrap_key_data(jnp.asarray(table.attrs["key"], jnp.uint32), impl=table.attrs["key_impl"])
     axes = {name: np.unique(columns[name]) for name in table.attrs["axes"]}
     asked = {"key": key, "common_random_numbers": bool(table.attrs["common_random_numbers"])}
-    return plan(experiment, axes, **asked)._replace(columns=columns, store=Path(table.store))
+    return plan(experiment, axes, **asked)._replace(columns=columns, store=Path(str(table.store)))
 
 
 def refuse_inside_a_worker() -> None:

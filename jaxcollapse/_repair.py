@@ -55,7 +55,7 @@ def damaged(table: Table) -> list[Damage]:
     found = [item for name, chunk in parts for item in _look(table, name, chunk, needed[name])]
     columns = {} if found else _named(table)
     flags = {block: _look(table, DONE, block, False) for block in blocks}
-    done = {block for block in blocks if not flags[block] and table.arrays[DONE][table.rows(block)].any()}
+    done = {block for block in blocks if not flags[block] and _is_done(table, block)}
     for name in names:
         if not table.is_listed(name):
             found += [item for i in range(_chunks(table, name)) for item in _look(table, name, i, bool(done))]
@@ -100,7 +100,7 @@ def repair(path: Path, found: list[Damage], **about: Any) -> Iterator[_sweep.Sta
 def _plan(table: Table, file: Path) -> Plan:
     """The store's own sweep by the experiment in this file; `ValueError` where that is another by now."""
     experiment = _bound(_experiment.load(file).function, json.loads(table.attrs["settings"]))
-    path, plan = Path(table.store), _remote.planned(experiment, table)
+    path, plan = Path(str(table.store)), _remote.planned(experiment, table)
     try:
         check_identity(path, table.attrs, _program.identify(plan, _program.trace(plan)))
     except ValueError as error:
@@ -127,11 +127,15 @@ def _blocks(table: Table, found: list[Damage]) -> list[int]:
     """The blocks to compute again; any where labels alone are damaged, as the first block of a run writes them."""
     unknown = {item.block for item in found if item.variable == DONE}
     blocks = range(_chunks(table, DONE))
-    done = [block for block in blocks if block in unknown or table.arrays[DONE][table.rows(block)].any()]
+    done = [block for block in blocks if block in unknown or _is_done(table, block)]
     chosen = {item.block for item in found if item.block is not None}
     if any(item.block is None for item in found) and not chosen & set(done):
         return done[:1]
     return [block for block in done if block in chosen]
+
+
+def _is_done(table: Table, block: int) -> bool:
+    return bool(np.any(np.asarray(table.arrays[DONE][table.rows(block)])))
 
 
 def _last(table: Table) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def _last(table: Table) -> dict[str, Any]:
 def _look(table: Table, name: str, chunk: int, needed: bool = True) -> list[Damage]:
     """What is wrong with a chunk, if anything is."""
     array = table.arrays[name]
-    file = Path(table.store) / name / "c" / "/".join([str(chunk), *["0"] * (array.ndim - 1)])
+    file = Path(str(table.store)) / name / "c" / "/".join([str(chunk), *["0"] * (array.ndim - 1)])
     block = chunk if table.is_listed(name) and name not in _coordinates(table) else None
     if not file.is_file():
         return [Damage(name, block, {}, "its chunk is gone", file)] if needed and array.size else []

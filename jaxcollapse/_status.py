@@ -38,7 +38,7 @@ def status(table: Table, known: Sequence[Mapping[str, Any]] = ()) -> dict[str, A
     Errors: `ValueError` where its flags or coordinates are damaged, unless that is `known` by now: then what they say
     is left out.
     """
-    path = Path(table.store)
+    path = Path(str(table.store))
     files = [file for file in path.rglob("*") if file.is_file()]
     unread = {damage["variable"] for damage in known} & {DONE, VALID, REPEAT, *table.attrs["axes"]}
     return (
@@ -126,7 +126,7 @@ def _invalid(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Any]
 
 
 def _runs(table: Table) -> list[dict[str, Any]]:
-    now, noted = running(Path(table.store)), {f"{run:08x}": about for run, about in table.runs().items()}
+    now, noted = running(Path(str(table.store))), {f"{run:08x}": about for run, about in table.runs().items()}
     kept = ("created", "host", "command", "revision", "file", "jaxcollapse", "repaired")
     return [
         {"id": run, "running": run in now}
