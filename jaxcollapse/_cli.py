@@ -298,7 +298,7 @@ def _command() -> str:
 def _carry_out(plan: "Plan", file: Path, choice: "Choice") -> "xr.Dataset":
     from jaxcollapse import _experiment, _present, _progress, _sweep
 
-    about = {
+    about: dict[str, Any] = {
         "file": str(file.absolute()),
         "command": _command(),
         **_experiment.revision(file),

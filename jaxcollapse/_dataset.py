@@ -43,6 +43,7 @@ def dataset(table: Table, rows: Int[np.ndarray, " r"] | None = None) -> xr.Datas
     attrs = {name: value for name, value in attrs.items() if name not in (POINTS, EXTENDED)}
     axes = [*table.attrs["axes"], REPEAT]
     listed = xr.Dataset(attrs=attrs)
+    read(table, DONE)  # first: it tells which chunks of the others there must be
     for name, array in table.arrays.items():
         if name == RUN:
             continue
@@ -63,23 +64,26 @@ def read(table: Table, name: str, block: int | None = None) -> Shaped[np.ndarray
             f"store: got {table.store}, whose {name} is damaged ({error}); try jaxcollapse status --verify"
         ) from error
 def _check_chunks(table: Table, name: str, rows: slice) -> None:
-    """Raises `FileNotFoundError` where a block is done and its chunk gone, which Zarr would read as blank."""
-    if isinstance(table.store, MemoryStore) or name not in (*table.attrs["variables"], RUN, VALID):
+    """Raises `FileNotFoundError` where what was written has no chunk, which Zarr would read as blank."""
+    array = table.arrays[name]
+    if isinstance(table.store, MemoryStore) or name == DONE or not array.size:
         return
-    if not table.arrays[name].size:
-        return
-    done = np.flatnonzero(table.column(DONE)[rows]) + rows.start
-    blocks = np.unique(done // table.block) if table.is_listed(name) else np.arange(min(done.size, 1))
-    for block in blocks.tolist():
-        chunk = "/".join([name, "c", str(block), *["0"] * (table.arrays[name].ndim - 1)])
-        if not (table.store / chunk).is_file():
-            raise FileNotFoundError(f"{chunk} is gone")
+    if name in (*table.attrs["axes"], REPEAT):
+        chunks = np.arange(-(-table.points // array.chunks[0]))
+    else:
+        done = np.flatnonzero(table.column(DONE)[rows]) + rows.start
+        chunks = np.unique(done // table.block) if table.is_listed(name) else np.arange(min(done.size, 1))
+    for chunk in chunks.tolist():
+        file = "/".join([name, "c", str(chunk), *["0"] * (array.ndim - 1)])
+        if not (table.store / file).is_file():
+            raise FileNotFoundError(f"{file} is gone")
 
 
 def _blank(listed: xr.Dataset) -> xr.Dataset:
-    """NaN for what has not been computed; floats hold NaN already, as the fill value of their chunks."""
-    whole = [name for name, variable in listed.data_vars.items() if variable.dtype.kind not in "fc"]
-    return listed.assign({name: listed[name].astype(float).where(listed[DONE]) for name in whole})
+    """NaN for what has not been computed, or has to be again."""
+    points = {name: v for name, v in listed.data_vars.items() if POINT in v.dims}
+    floats = {name: v if v.dtype.kind in "fc" else v.astype(float) for name, v in points.items()}
+    return listed.assign({name: v.where(listed[DONE]) for name, v in floats.items()})
 
 
 def _pivot(listed: xr.Dataset, axes: list[str], ascending: bool) -> xr.Dataset:

@@ -103,9 +103,9 @@ def refine(
         points = finest.coordinates(np.array(list(counts)))
         plan = _plan.plan(experiment, {}, key=key, points=points, store=folder, repeats=repeats, **asked)
         _check_variables(measure, axes, _program.trace(plan).variables)
-        changed = True
+        changed, kernel = True, None
         while changed:
-            table = _run(plan, finest, counts, executor)
+            table, kernel = _run(plan, finest, counts, executor, kernel)
             field = _field(finest, table, measure)
             limits = float(level), float(confidence), repeats, max_repeats
             counts, changed = _decide(finest, cells, counts, field, *limits)
@@ -189,20 +189,22 @@ def _judge(
     return spans(confidence * se), spans(np.zeros_like(se)), wide
 
 
-def _run(plan: _plan.Plan, mesh: Mesh, counts: dict[int, int], executor) -> xr.Dataset:
-    """The sweep of all these points, of which those that are new are computed, as a list."""
+def _run(
+    plan: _plan.Plan, mesh: Mesh, counts: dict[int, int], executor, kernel: _program.Kernel | None
+) -> tuple[xr.Dataset, _program.Kernel | None]:
+    """The sweep of all these points, of which those that are new are computed, as a list; and its program."""
     places = np.array(sorted(counts))
     sizes = np.array([counts[place] for place in places.tolist()])
     repeat = np.concatenate([np.arange(size) for size in sizes])
     rows = np.repeat(places, sizes)
-    *_, last = stages(plan._replace(columns={REPEAT: repeat, **mesh.coordinates(rows)}), executor)
+    *_, last = stages(plan._replace(columns={REPEAT: repeat, **mesh.coordinates(rows)}), executor, kernel=kernel)
     table = last.table
     assert table is not None
     if POINT not in table.dims:  # a product, folded to a grid: unfolded in the same order
         kept = [name for name in (*mesh.values, REPEAT) if name in table.dims]
         table = table.stack({POINT: kept}, create_index=False).transpose(POINT, ...)
     found = {REPEAT: (POINT, repeat), DEPTH: (POINT, mesh.depth(rows), {"long_name": "halvings"})}
-    return table.assign_coords(found)
+    return table.assign_coords(found), last.kernel
 
 
 def _field(mesh: Mesh, table: xr.Dataset, measure: Measure) -> Field:

@@ -50,9 +50,7 @@ def damaged(table: Table) -> list[Damage]:
     """
     names, blocks = [*table.attrs["variables"], RUN, VALID], range(_chunks(table, DONE))
     parts = [(name, chunk) for name in _coordinates(table) for chunk in range(_chunks(table, name))]
-    # A chunk of zeros that was written as the table was made is no file; one of floats holds no blank, which is NaN.
-    needed = {name: table.arrays[name].dtype.kind == "f" for name in _coordinates(table)}
-    found = [item for name, chunk in parts for item in _look(table, name, chunk, needed[name])]
+    found = [item for name, chunk in parts for item in _look(table, name, chunk)]
     columns = {} if found else _named(table)
     flags = {block: _look(table, DONE, block, False) for block in blocks}
     done = {block for block in blocks if not flags[block] and _is_done(table, block)}

@@ -33,6 +33,9 @@ NEW = "runs/new"  # where a store is made before it is moved to its place
 BOOKKEEPING = (POINT, REPEAT, DONE, VALID, RUN)
 IDENTITY = ("types", "key", "key_impl", "common_random_numbers", "x64", "platform", "jax", "jaxlib", "program")
 
+# Else a chunk of zeros would be no file, and a lost file a chunk of zeros.
+WHOLE: Any = {"write_empty_chunks": True}
+
 Columns = dict[str, Shaped[np.ndarray, " P"]]
 
 
@@ -121,8 +124,7 @@ class Table:
     def _array(self, name: str) -> zarr.Array:
         array = self.group[name]
         assert isinstance(array, zarr.Array)
-        # Else a chunk of zeros would be no file, and a lost file a chunk of zeros.
-        return array.with_config({"write_empty_chunks": True})
+        return array.with_config(WHOLE)
 
     def _label(self, name: str, value: np.ndarray) -> None:
         """Writes labels once; those of every point are the same."""
@@ -256,6 +258,7 @@ def _fill(store: Path | MemoryStore, columns: Columns, variables: Mapping[str, V
             attributes=about,
             # The default codec does not notice a flipped bit; this one does, and level 0 costs next to nothing.
             compressors=ZstdCodec(level=0, checksum=True),
+            config=WHOLE,
         )
         if name in columns:
             array[:] = columns[name]

@@ -36,6 +36,7 @@ class Stage(NamedTuple):
     done: int
     total: int
     table: xr.Dataset | None = None
+    kernel: _program.Kernel | None = None
 
 
 def sweep(
@@ -103,14 +104,18 @@ def sweep(
 
 
 def stages(
-    plan: Plan, executor: _remote.Executor | None = None, tasks: int = _remote.TASKS, **about: Any
+    plan: Plan,
+    executor: _remote.Executor | None = None,
+    tasks: int = _remote.TASKS,
+    kernel: _program.Kernel | None = None,
+    **about: Any,
 ) -> Iterator[Stage]:
-    """Carries out a plan and says where it is; `about` is noted of this run."""
+    """Carries out a plan and says where it is; `about` is noted of this run. `kernel`: that of an earlier round."""
     _remote.refuse_inside_a_worker()
     elsewhere = None if executor is None else (executor, _remote.job(plan))
     yield Stage("trace", 0, 0)
     clock = [time.perf_counter()]
-    program = _program.trace(plan)
+    program = _program.trace(plan) if kernel is None else kernel.program
     identity, width = _program.identify(plan, program), _program.width(plan, program)
     clock.append(time.perf_counter())
     with begin(plan.store, plan.columns, program.variables, width, identity) as (table, rows):
@@ -123,7 +128,8 @@ def stages(
         ended: Iterator[Any] = iter(())
         if mine and elsewhere is None:
             yield Stage("compile", done, total)
-            ended = _program.compile(plan, program, table).carry_out(mine)
+            kernel = kernel._replace(table=table) if kernel else _program.compile(plan, program, table)
+            ended = kernel.carry_out(mine)
         elif elsewhere is not None and mine:
             ended = _remote.run(*elsewhere, table.run, mine, tasks)
         clock.append(time.perf_counter())
@@ -134,7 +140,7 @@ def stages(
         clock.append(time.perf_counter())
         names = ("trace_seconds", "compile_seconds", "run_seconds")
         table.note(**dict(zip(names, np.diff(clock).round(3).tolist(), strict=True)))
-        yield Stage("done", done, total, dataset(table, rows))
+        yield Stage("done", done, total, dataset(table, rows), kernel)
 
 
 def invalid(table: xr.Dataset) -> str | None:
