@@ -12,7 +12,8 @@ lineage can so be replayed alone, and draws do not depend on the width of a batc
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -22,7 +23,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, Shaped
 
-from jaxcollapse import _schedule
+from jaxcollapse import _recording, _schedule
 from jaxcollapse._learner import SPLITS, AbstractLearner
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._regime import AbstractRegime, Batch
@@ -112,7 +113,12 @@ class Loop(eqx.Module):
 
 
 def simulate(
-    loop: Loop, generations: int, *, key: PRNGKeyArray, record: Record | None = None
+    loop: Loop,
+    generations: int,
+    *,
+    key: PRNGKeyArray,
+    record: Record | None = None,
+    record_at: Sequence[Any] | np.ndarray | None = None,
 ) -> tuple[Lineage, PyTree]:
     """One lineage over generations 0..T.
 
@@ -121,49 +127,81 @@ def simulate(
     was trained on, and returns any pytree of arrays. By default it is the model's `summary` against the target; for
     tables squared_error, total_variation, diversity, surviving and missing_mass of each context.
 
+    `record_at`, ascending whole numbers in 1..T, keeps these generations alone, along a leading axis R: those of
+    `records[record_at − 1]`, without time or memory for the others. The draws are the same bit for bit; XLA may round a
+    float that `record` computes otherwise in its last digit.
+
     Concrete schedules out of range raise `ValueError`. Where a traced α_t or n_t leaves its range at any generation,
     all floats of that lineage are NaN and all its whole numbers −1. Collapse is an outcome, finite and absorbing.
     """
-    _check(loop, generations, key)
-    return _simulate(_arrays(loop), int(generations), key, record)
+    check(loop, generations, key)
+    return _simulate(arrays(loop), int(generations), key, record, _recording.rows(record_at, int(generations)))
 
 
 def ensemble(
-    loop: Loop, generations: int, *, lineages: int, key: PRNGKeyArray, record: Record | None = None
+    loop: Loop,
+    generations: int,
+    *,
+    lineages: int,
+    key: PRNGKeyArray,
+    record: Record | None = None,
+    record_at: Sequence[Any] | np.ndarray | None = None,
 ) -> tuple[Lineage, PyTree]:
-    """Many independent lineages at once: `simulate` for each, with leading axes L, and L T for the records.
+    """Many independent lineages at once: `simulate` for each, with leading axes L, and L T (or L R) for the records.
 
-    Lineage l is `simulate(loop, generations, key=jax.random.fold_in(key, l))`. `generations`, `record` and errors are
-    those of `simulate`. Memory grows with lineages × generations × what is recorded, not with n. Called outside a
-    trace, the lineages are shared out over the process's devices where their number divides evenly.
+    Lineage l is `simulate(loop, generations, key=jax.random.fold_in(key, l))`. `generations`, `record`, `record_at` and
+    errors are those of `simulate`. Memory grows with lineages × generations recorded × what is recorded, not with n;
+    `streaming.ensemble` keeps statistics over lineages alone. Called outside a trace, the lineages are shared out over
+    the process's devices where their number divides evenly.
     """
-    if isinstance(lineages, bool) or not isinstance(lineages, int | np.integer) or lineages < 1:
-        raise ValueError(f"lineages: got {lineages!r}, expected a whole number of at least 1; try 64")
-    _check(loop, generations, key)
-    keys = jax.vmap(jr.fold_in, (None, 0))(key, jnp.arange(int(lineages)))
-    return _ensemble(*_share_out(_arrays(loop), keys), int(generations), record)
+    check_count("lineages", lineages)
+    check(loop, generations, key)
+    rows = _recording.rows(record_at, int(generations))
+    loop, keys = _share_out(arrays(loop), lineage_keys(key, jnp.arange(int(lineages))))
+    return side_by_side(loop, keys, int(generations), record, rows)
+
+
+def lineage_keys(key: PRNGKeyArray, lineages: Int[Array, " L"]) -> Shaped[Array, "L ..."]:
+    """The keys of these lineages of an ensemble."""
+    return jax.vmap(jr.fold_in, (None, 0))(key, lineages)
+
+
+def check_count(name: str, value: int) -> None:
+    """Raises `ValueError` unless the value is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name}: got {brief(value)}, expected a whole number of at least 1; try 64")
 
 
 @eqx.filter_jit
-def _simulate(loop: Loop, generations: int, key: PRNGKeyArray, record: Record | None) -> tuple[Lineage, PyTree]:
+def _simulate(
+    loop: Loop, generations: int, key: PRNGKeyArray, record: Record | None, rows: Int[Array, "R 3"] | None
+) -> tuple[Lineage, PyTree]:
     record = record or (lambda lineage, batch: lineage.model.summary(loop.target))
-    lineage, static = eqx.partition(loop.init(key=jr.fold_in(key, 0)), eqx.is_array)
+    first, static = eqx.partition(loop.init(key=jr.fold_in(key, 0)), eqx.is_array)
 
     def generation(carry, t):
         lineage, batch = loop.step(eqx.combine(carry, static), key=jr.fold_in(key, t))
-        return eqx.filter(lineage, eqx.is_array), record(lineage, batch)
+        return eqx.filter(lineage, eqx.is_array), lambda: record(lineage, batch)
 
-    last, records = jax.lax.scan(generation, lineage, jnp.arange(1, generations + 1))
-    valid = _valid(loop, generations)
+    if rows is None:
+        last, records = jax.lax.scan(_recording.recorded(generation), first, jnp.arange(1, generations + 1))
+    else:
+        last, records = _recording.scan(generation, first, rows)
+    valid = in_range(loop, generations)
     last, records = jax.tree.map(lambda x: _mark(x, valid), (last, records))
     return eqx.combine(last, static), records
 
 
 @eqx.filter_jit
-def _ensemble(
-    loop: Loop, keys: Shaped[Array, "L ..."], generations: int, record: Record | None
+def side_by_side(
+    loop: Loop,
+    keys: Shaped[Array, "L ..."],
+    generations: int,
+    record: Record | None,
+    rows: Int[Array, "R 3"] | None,
 ) -> tuple[Lineage, PyTree]:
-    return eqx.filter_vmap(lambda key: _simulate(loop, generations, key, record))(keys)
+    """The lineages with these keys, with leading axes L, and L T or L R for the records."""
+    return eqx.filter_vmap(lambda key: _simulate(loop, generations, key, record, rows))(keys)
 
 
 def _mark(x: Shaped[Array, "..."], valid: Bool[Array, ""]) -> Shaped[Array, "..."]:
@@ -173,13 +211,14 @@ def _mark(x: Shaped[Array, "..."], valid: Bool[Array, ""]) -> Shaped[Array, "...
     return jnp.where(valid, x, -jnp.ones_like(x)) if jnp.issubdtype(x.dtype, jnp.signedinteger) else x
 
 
-def _valid(loop: Loop, generations: int) -> Bool[Array, ""]:
+def in_range(loop: Loop, generations: int) -> Bool[Array, ""]:
+    """Whether α_t, n_t and the pools that they make are valid at every generation."""
     _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
-    in_range = jnp.all(jnp.isfinite(n_t))
-    return in_range & (loop.regime.largest_pool(n_t) < _schedule.largest_size())
+    return jnp.all(jnp.isfinite(n_t)) & (loop.regime.largest_pool(n_t) < _schedule.largest_size())
 
 
-def _check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
+def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
+    """Raises `ValueError` for what is not a key, and where concrete schedules are out of range."""
     if not isinstance(key, jax.Array | np.ndarray):
         raise ValueError(f"key: got {brief(key)}, expected a PRNG key; try jax.random.key(0)")
     _schedule.check(loop.alpha, loop.n, generations)
@@ -194,7 +233,7 @@ def _check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
         )
 
 
-def _arrays(loop: Loop) -> Loop:
+def arrays(loop: Loop) -> Loop:
     """Numbers become arrays of the default precision: as Python numbers each new value would be compiled anew."""
 
     def array(x):

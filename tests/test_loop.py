@@ -500,3 +500,93 @@ def test_a_pool_that_overflows_under_a_trace_is_marked():
         lambda n: jc.simulate(loop(n=jc.Constant(n), regime=jc.Accumulate()), 3, key=jr.key(0))[1]["diversity"]
     )
     assert np.isnan(run(jnp.asarray(2**30))).all() and np.isfinite(run(jnp.asarray(2**28))).all()
+
+
+CHOSEN = (1, 2, 5, 11)
+
+
+def every_kind(lineage, batch):
+    summary = lineage.model.summary(jc.zipf(20))
+    return summary, batch.real.counts, lineage.model.probs, batch.alpha, lineage.t
+
+
+def chosen(records, at, axis=1):
+    return jax.tree.map(lambda x: np.take(np.asarray(x), np.array(at) - 1, axis), records)
+
+
+def assert_same(records, others):
+    """Whole numbers, models and schedules bit for bit, what `record` sums up to the last digits."""
+    computed, *drawn = records
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), computed, others[0])
+    jax.tree.map(np.testing.assert_array_equal, drawn, list(others[1:]))
+
+
+def test_chosen_generations_hold_what_all_of_them_hold_there(precision):
+    options = {"lineages": 6, "key": jr.key(26), "record": every_kind}
+    last, everything = jc.ensemble(loop(), 14, **options)
+    for at in (CHOSEN, np.array([3, 4, 9, 14])):
+        chosen_last, records = jc.ensemble(loop(), 14, record_at=at, **options)
+        assert_same(records, chosen(everything, at))
+        jax.tree.map(np.testing.assert_array_equal, chosen_last, last)
+
+
+def test_chosen_generations_of_one_lineage_with_a_memory_are_those_of_all():
+    looped = loop(regime=jc.Subsample(jc.Accumulate()))
+    _, everything = jc.simulate(looped, 14, key=jr.key(27), record=every_kind)
+    _, records = jc.simulate(looped, 14, key=jr.key(27), record=every_kind, record_at=range(2, 15, 3))
+    assert_same(records, chosen(everything, range(2, 15, 3), axis=0))
+
+
+def test_other_generations_of_the_same_number_do_not_compile_anew():
+    chex.clear_trace_counter()
+    record = chex.assert_max_traces(lambda lineage, batch: batch.alpha, n=2)  # its shape, and its program
+    for at in ((1, 2, 3), (4, 6, 9), (7, 8, 10)):
+        _, alpha = jc.simulate(loop(), 10, key=jr.key(0), record=record, record_at=at)
+        np.testing.assert_allclose(alpha, np.minimum(1, 0.6 * np.array(at) ** -0.4), rtol=1e-6)
+
+
+def test_what_is_not_recorded_is_neither_held_nor_computed():
+    def compiled(record_at, generations=200):
+        def run(key, alpha):
+            record = lambda lineage, batch: lineage.model.probs @ lineage.model.probs[:, None] * lineage.model.probs
+            looped = loop(target=jc.zipf(64), alpha=jc.Constant(alpha), n=jc.Constant(30))
+            return jc.ensemble(looped, generations, lineages=8, key=key, record=record, record_at=record_at)[1]
+
+        return jax.jit(jax.vmap(run)).lower(jr.split(jr.key(0), 2), jnp.array([0.1, 0.2])).compile()
+
+    few, everything = compiled((1, 100, 200)), compiled(None)
+    full = 2 * 8 * 200 * 64 * 4
+    assert everything.memory_analysis().temp_size_in_bytes + everything.memory_analysis().output_size_in_bytes > full
+    assert few.memory_analysis().temp_size_in_bytes + few.memory_analysis().output_size_in_bytes < full / 5
+    assert "conditional(" in few.as_text() and "conditional(" not in everything.as_text()
+
+
+def test_chosen_generations_of_an_invalid_lineage_are_marked_whenever_it_became_so():
+    record = lambda lineage, batch: (batch.alpha, batch.pooled.total)
+    run = jax.jit(
+        lambda rate: jc.simulate(
+            loop(alpha=jc.Exponential(0.5, rate=rate)), 9, key=jr.key(0), record=record, record_at=(1, 3)
+        )[1]
+    )
+    alpha, total = run(1.1)  # above 1 from t = 8 on
+    assert np.isnan(alpha).all() and (np.asarray(total) == -1).all()
+    assert np.isfinite(run(1.0)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("record_at", "message"),
+    [
+        ((0, 3), r"record_at: got 0, expected generations in 1\.\.9; try \[9\]"),
+        ((3, 10), "record_at: got 10, expected generations in"),
+        ((1, 3, 3), "record_at: got 3 after 3, expected distinct, ascending"),
+        ((1, 4, 2), "record_at: got 2 after 4, expected distinct, ascending"),
+        ((), r"record_at: got \(\), expected a sequence of whole numbers"),
+        ((1.0, 2.5), r"record_at: got \(1\.0, 2\.5\), expected a sequence of whole numbers"),
+        ([True, False], "record_at: got .*, expected a sequence of whole numbers"),
+        (np.array([[1, 2]]), "record_at: got .*, expected a sequence of whole numbers"),
+    ],
+)
+def test_generations_that_cannot_be_recorded_are_named(record_at, message):
+    for run in (jc.simulate, lambda *a, **k: jc.ensemble(*a, lineages=2, **k)):
+        with pytest.raises(ValueError, match=message):
+            run(loop(), 9, key=jr.key(0), record_at=record_at)
