@@ -59,8 +59,9 @@ def ensemble(
 ) -> PyTree:
     """`Statistics` over lineages of each number that `jc.ensemble` would record, `batch` lineages at a time.
 
-    The lineages are those of `jc.ensemble`, for every batch: lineage l has the key fold_in(key, l). Their statistics
-    are so too: counts, extremes and histograms exactly, means and variances up to rounding. Shapes are those of the
+    The lineages are those of `jc.ensemble`, for every batch: lineage l has the key fold_in(key, l). Their draws
+    are the same, and their statistics merge as `_statistics` says; XLA may round a recorded float otherwise in its last
+    digit for another batch, which moves an extreme by that digit, or a value across an edge that it lies on. Shapes are those of the
     records without their axis L: T (or R, with `record_at`) leads. `edges` are those of `init`.
 
     Memory grows with batch × generations recorded × what is recorded, not with lineages. The last batch may be
