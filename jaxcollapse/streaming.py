@@ -61,8 +61,8 @@ def ensemble(
 
     The lineages are those of `jc.ensemble`, for every batch: lineage l has the key fold_in(key, l). Their draws
     are the same, and their statistics merge as `_statistics` says; XLA may round a recorded float otherwise in its last
-    digit for another batch, which moves an extreme by that digit, or a value across an edge that it lies on. Shapes are those of the
-    records without their axis L: T (or R, with `record_at`) leads. `edges` are those of `init`.
+    digit for another batch, which moves an extreme by that digit, or a value across an edge that it lies on.
+    Shapes are those of the records without their axis L: T (or R, with `record_at`) leads. `edges` are those of `init`.
 
     Memory grows with batch × generations recorded × what is recorded, not with lineages. The last batch may be
     partial, and then costs as much as a whole one.
