@@ -37,9 +37,8 @@ def experiment(decay, growth, *, key, generations=300, lineages=64, order=1, voc
         p, scale = lineage.model.probs, jnp.where(h_star > 0, h_star, 1.0)
         return jc.metrics.squared_error(p, p_star.probs) / scale, jc.metrics.diversity(p) / scale
 
-    _, (risk, diversity) = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record)
     kept, by_context = times(generations), {}
-    risk, diversity = risk[:, kept - 1], diversity[:, kept - 1]
+    _, (risk, diversity) = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record, record_at=kept)
     if order == 2:
         by_context["risk_by_context"] = ("context", risk[:, -1].mean(0), {"long_name": "mean r_T of each context"})
         weights = context_weights(p_star)

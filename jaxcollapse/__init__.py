@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "theory")
+_MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "streaming", "theory")
 _HOME = {
     "AbstractData": "_data",
     "AbstractLearner": "_learner",
