@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -185,7 +186,7 @@ def width(plan: Plan, program: Program) -> int:
 
 def _room(plan: Plan, program: Program) -> int:
     """Bytes that are left for blocks, beside what the process holds, the compiler and the results."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    used = _held()
     results = COPIES * plan.points * program.bytes
     assert plan.memory is not None
     room = plan.memory - used - COMPILER - results
@@ -195,6 +196,14 @@ def _room(plan: Plan, program: Program) -> int:
             f"results of {plan.points} points, {used + COMPILER:,} for the process; try to record less, or more memory"
         )
     return room
+
+
+def _held() -> int:
+    """Bytes that the process holds now; its peak where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _largest(jaxpr: jax.extend.core.Jaxpr) -> int:

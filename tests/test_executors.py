@@ -33,12 +33,32 @@ def call(*arguments):
     return CliRunner().invoke(app, ["run", "toy.py", *arguments])
 
 
-@pytest.mark.parametrize("options", [["--processes", "2"], ["--slurm", "cluster=local,time=5,jobs=2"]])
-def test_workers_give_the_same_draws(toy, options):
+def test_workers_give_the_same_draws(toy):
     assert call("--store", "alone", "--chunk", "4").exit_code == 0
-    result = call("--store", "workers", "--chunk", "4", *options)
+    result = call("--store", "workers", "--chunk", "4", "--processes", "2")
     assert result.exit_code == 0, result.stderr
     assert np.array_equal(jc.open("alone").x, jc.open("workers").x)
+
+
+def test_slurm_gets_its_options_and_as_many_tasks_as_jobs(monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    given = {}
+
+    class Recorded:
+        def __init__(self, folder, cluster):
+            given.update(cluster=cluster)
+
+        def submit(self, function, *arguments):
+            raise AssertionError("nothing is submitted here")
+
+        def update_parameters(self, **parameters):
+            given.update(parameters)
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Recorded)
+    asked = "partition=cpu,time=60,cpus=8,jobs=32"
+    with _executors.choose(processes=None, dask=None, slurm=asked) as (executor, tasks):
+        assert isinstance(executor, Recorded) and tasks == 32
+    assert given == {"cluster": None, "slurm_partition": "cpu", "timeout_min": 60, "cpus_per_task": 8}
 
 
 def test_shards_share_a_store_and_the_last_one_concludes(toy):
