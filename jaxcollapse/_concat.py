@@ -10,7 +10,7 @@ import xarray as xr
 
 from jaxcollapse._dataset import dataset, read
 from jaxcollapse._status import opened
-from jaxcollapse._store import DONE, EXTENDED, IDENTITY, POINTS, REPEAT, VALID, Columns, Table, Variable, begin, dims
+from jaxcollapse._store import DONE, EXTENDED, POINTS, REPEAT, VALID, Columns, Table, Variable, begin, differing, dims
 
 Rows = list[np.ndarray]  # which rows of each table are taken
 
@@ -44,11 +44,8 @@ def concat(stores: Iterable[str | os.PathLike]) -> xr.Dataset:
 
 def _check_same(path: Path, table: Table, other: Path, another: Table) -> None:
     """Raises `ValueError` where two stores hold different sweeps."""
-    differing = [name for name in IDENTITY if table.attrs.get(name) != another.attrs.get(name)]
-    if not differing:
+    if not (names := differing(table.attrs, another.attrs)):
         return
-    apart = table.attrs["settings"] != another.attrs["settings"]
-    names = ["settings"] if differing == ["program"] and apart else differing
     name = names[0]
     raise ValueError(
         f"stores: got {path} and {other}, which differ in {', '.join(names)} ({table.attrs.get(name)} and "

@@ -135,7 +135,7 @@ def devices() -> Mesh | None:
 
 
 def compile(plan: Plan, program: Program, table: Table) -> Kernel:
-    """The program for the blocks of a table; `ValueError` where they do not fit the memory that the plan allows."""
+    """The program for the blocks of a table."""
     mesh, batched = devices(), jax.vmap(program, in_axes=(None, 0, 0, 0))
     if mesh is not None:
         on = PartitionSpec("point")
@@ -168,7 +168,7 @@ def _arguments(plan: Plan, columns: Columns, rows: Int[np.ndarray, " w"], alone:
 
 
 def width(plan: Plan, program: Program) -> int:
-    """Points in a block, unless the user says how many."""
+    """Points in a block; `ValueError` where not even the results fit the memory that the plan allows."""
     if plan.chunk is not None:
         return plan.chunk if plan.store else min(plan.chunk, plan.points)
     count = 1 if (mesh := devices()) is None else mesh.size

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from zarr.errors import BaseZarrError
 
+from jaxcollapse import _lock
 from jaxcollapse._dataset import read
 from jaxcollapse._experiment import what_is
 from jaxcollapse._store import DONE, REPEAT, VALID, Table, is_store
@@ -93,21 +93,12 @@ def size(count: int | float) -> str:
 
 
 def running(path: Path) -> set[str]:
-    """The runs whose lock is held, by a process that lives; none where locks cannot be tried."""
+    """The runs that are writing to a store now; none where locks cannot be tried."""
     try:
-        # No lock is looked at but under this one, or a run that begins might find its own taken.
-        with filelock.FileLock(path / "runs" / "lock"):
-            return {lock.parent.name for lock in (path / "runs").glob("*/lock") if _is_held(lock)}
+        with _lock.whole(path):
+            return _lock.held(path)
     except OSError:
         return set()
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
 
 
 def _axis(column: np.ndarray) -> dict[str, Any]:

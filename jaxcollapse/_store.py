@@ -20,12 +20,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import filelock
 import numpy as np
 import zarr
 from jaxtyping import Bool, Int, Shaped
 from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
+
+from jaxcollapse import _lock
 
 POINT, REPEAT, DONE, VALID, RUN = "point", "repeat", "done", "valid", "run"
 POINTS, EXTENDED = "points", "extended"  # attributes: how long the list is, and whether it was appended to
@@ -149,13 +150,12 @@ def begin(
         yield Table(store), np.arange(_length(columns))
         return
     run = secrets.randbits(32)
-    lock = filelock.FileLock(path / _run_name(run) / "lock")
+    lock = _lock.of(path, f"{run:08x}")
     with _writable(path):
         (path / "runs").mkdir(parents=True, exist_ok=True)
-        # No run takes its lock, or looks at those of others, but under this one.
-        with filelock.FileLock(path / "runs" / "lock"):
+        with _lock.whole(path):
             (path / _run_name(run)).mkdir()
-            lock.acquire(timeout=0)
+            lock.acquire()
             table, rows = _attach(path, run, columns, variables, block, attrs)
     try:
         yield table, rows
@@ -179,12 +179,18 @@ def check(path: str | os.PathLike) -> None:
             pass
 
 
+def differing(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What makes two sweeps different ones; the settings, where the program differs by them."""
+    names = [name for name in IDENTITY if stored.get(name) != asked.get(name)]
+    by_settings = names == ["program"] and stored.get("settings") != asked.get("settings")
+    return ["settings"] if by_settings else names
+
+
 def check_identity(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raises `ValueError` where the sweep at `path` would not give the same draws."""
-    differing = [name for name in IDENTITY if stored.get(name) != asked[name]]
-    if not differing:
+    if not (names := differing(stored, asked)):
         return
-    name = "settings" if differing == ["program"] and stored.get("settings") != asked["settings"] else differing[0]
+    name = names[0]
     what = f"whose {name} is {stored.get(name)}, while this sweep has {asked[name]}"
     if name == "program":
         what = "whose experiment, with the same settings, computed something else than this one: its code has changed"
@@ -202,7 +208,7 @@ def _attach(path: Path, run: int, columns: Columns, variables, block: int, attrs
     table = Table(path, run)
     check_identity(path, table.attrs, attrs)
     rows = _find(table.columns(), columns)
-    alone = _is_alone(path, run)
+    alone = _lock.held(path) == {f"{run:08x}"}
     if alone:
         _sweep_orphans(path)
     if (rows >= 0).all():
@@ -299,19 +305,6 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(f"store: got {path}, which cannot be written ({error}); try another path") from error
-
-
-def _is_alone(path: Path, run: int) -> bool:
-    """Whether no other run holds its lock; the locks of runs that were killed are removed."""
-    for lock in (path / "runs").glob("*/lock"):
-        if lock.parent.name == f"{run:08x}":
-            continue
-        try:
-            with filelock.FileLock(lock, timeout=0):
-                lock.unlink(missing_ok=True)
-        except filelock.Timeout:
-            return False
-    return True
 
 
 def _sweep_orphans(path: Path) -> None:
