@@ -48,6 +48,7 @@ REPEATS, SECONDS = 5, 0.3
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 COMPILER_OPTIONS = _execute.compiler_options()  # those of `jc.sweep`
 OPTIONAL = [name for name in ("numba", "torch") if importlib.util.find_spec(name)]
+WIDER = 1 if jax.default_backend() == "cpu" else 16  # batches of an accelerator, of jax's and torch's too
 STREAMS = {"one stream": 1} | ({"all cores": _execute.threads()} if _execute.threads() > 1 else {})
 
 
@@ -228,23 +229,25 @@ def torch_categorical(torch, n, p):
 def rivals(work):
     """(name, threads, its programs) of everybody who runs this workload, NumPy on one core first."""
     sizes, cells = (work.vocab, work.contexts), work.vocab * work.contexts
-    programs = lambda build, *batches: [build(b) for b in sorted({max(1, min(b, work.batches[-1])) for b in batches})]
+    most = WIDER * work.batches[-1]
+    programs = lambda build, *batches: [build(b) for b in sorted({max(1, min(b, most)) for b in batches})]
+    wide = lambda build, *batches: programs(build, *(WIDER * b for b in batches))
     numpy = programs(lambda b: numpy_program(*sizes, b), 2**14 // cells, 2**17 // cells)  # in the cache and beyond it
     yield "NumPy, one core", 1, numpy
     if CORES > 1:
         yield "NumPy, all cores", CORES, numpy
     for name, threads in STREAMS.items():
-        yield f"ours, {name}", threads, programs(lambda b: jax_program("ours", *sizes, b), *work.batches)
+        yield f"ours, {name}", threads, wide(lambda b: jax_program("ours", *sizes, b), *work.batches)
     if "numba" in OPTIONAL:
         yield "numba, one core", 1, programs(lambda b: numba_program(*sizes, b), 2**14 // cells)
     if work.contexts > 1 or work.vocab > 1000:
         return  # what follows takes a hundred times longer
     name = "jax.random.multinomial"
-    yield name, 1, programs(lambda b: jax_program(name, *sizes, b), 8, 64)
+    yield name, 1, wide(lambda b: jax_program(name, *sizes, b), 8, 64)
     if "torch" in OPTIONAL:
-        yield "torch.binomial", 1, programs(lambda b: torch_program(torch_binomials, work.vocab, b), 64, 512)
+        yield "torch.binomial", 1, wide(lambda b: torch_program(torch_binomials, work.vocab, b), 64, 512)
     if "torch" in OPTIONAL and work.n <= 10**4:
-        yield "torch.multinomial", 1, programs(lambda b: torch_program(torch_categorical, work.vocab, b), 8, 64)
+        yield "torch.multinomial", 1, wide(lambda b: torch_program(torch_categorical, work.vocab, b), 8, 64)
 
 
 def rate(program, n, threads, seconds):
@@ -406,7 +409,9 @@ def main():
         report(name, rows)
         if name.startswith("R1"):
             results["R1_ns_per_token"] = against_n(work, rows["ours, one stream"]["batch"], repeats, seconds)
-            print("ours against n:", *(f"{k:.0e} {v:.1f}" for k, v in results["R1_ns_per_token"].items()), sep="  ")
+            print("ours against n:", *(f"{k:.0e} {v:.2g}" for k, v in results["R1_ns_per_token"].items()), sep="  ")
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1))  # what there is so far
     process, device = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, jax.devices()[0].memory_stats() or {}
     results["peak_megabytes"] = {"process": process / 2**10, "device": device.get("peak_bytes_in_use", 0) / 2**20}
     print("\npeak MB:", *(f"{name} {value:,.0f}" for name, value in results["peak_megabytes"].items()))

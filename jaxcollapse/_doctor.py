@@ -81,7 +81,7 @@ def _batches() -> Check:
 
     x = np.random.default_rng(0).normal(size=(40_000, 3)).astype(np.float32)
     a = np.arange(9, dtype=np.float32).reshape(3, 3)
-    compiled = jax.jit(jax.vmap(lambda row: jnp.sum((jnp.asarray(a) @ row) ** 2)))(x)
+    compiled = jax.jit(jax.vmap(lambda row: jnp.sum(jnp.matmul(jnp.asarray(a), row, precision="highest") ** 2)))(x)
     wrong = int((~np.isclose(compiled, ((x @ a.T) ** 2).sum(axis=1), rtol=1e-3, atol=1e-3)).sum())
     return Check("wide batches", not wrong, f"{wrong} of {len(x)} rows wrong")
 

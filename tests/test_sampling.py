@@ -160,8 +160,17 @@ def test_multinomial_follows_its_law_as_a_whole_vector():
     assert stats.chisquare(seen, rows * stats.multinomial.pmf(vectors, n, p)).pvalue > LEVEL
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """The chains of both kinds of device, on this one."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize(("v", "n"), [(40, 500), (256, 10_000)])
-def test_multinomial_gives_every_token_its_rate(v, n):
+def test_multinomial_gives_every_token_its_rate(v, n, backend):
     """Pooled over rows the counts are Multinomial(rows · n, p); the number of unseen tokens has mean Σ (1 − p_i)^n."""
     rows, p = 2_000_000 // v, np.float32(1) / np.arange(1, v + 1, dtype=np.float32)
     drawn = np.asarray(jax.vmap(lambda key: multinomial(key, n, jnp.asarray(p)))(jr.split(jr.key(4), rows)))
@@ -186,7 +195,7 @@ def test_pairs_of_counts_have_the_multinomial_covariance():
     assert np.abs(t).max() <= stats.t.isf(LEVEL / 40, rows - 1)
 
 
-def test_rare_tokens_keep_their_rate():
+def test_rare_tokens_keep_their_rate(backend):
     """Weights from 10⁻⁷ to 10⁻¹², before, between and after the common ones; 10¹² trials in all."""
     rare = 10.0 ** -np.arange(7, 13)
     p = np.concatenate([rare, [0.5], rare, np.full(60, 0.005), rare, [0.2], rare]).astype(np.float32)
@@ -198,7 +207,7 @@ def test_rare_tokens_keep_their_rate():
     assert min(below.min(), above.min()) > LEVEL / (2 * few.sum())
 
 
-def test_zero_weights_are_never_drawn_and_counts_add_up(precision):
+def test_zero_weights_are_never_drawn_and_counts_add_up(precision, backend):
     rng = np.random.default_rng(7)
     p = rng.dirichlet(np.ones(300), 400) * (rng.random((400, 300)) < rng.random((400, 1)) ** 2)
     p[:, 17] += 1e-3

@@ -2,9 +2,10 @@
 
     X_i | X_1, …, X_{i−1} ~ Binomial(n − Σ_{j<i} X_j,  p_i / (p_i + Σ_{j>i} p_j))
 
-Beyond 128 tokens the chain runs first over blocks of tokens, then inside all blocks at once: 2 √v steps of √v-wide
-vectors. The sums over j > i add up positive terms (never 1 − Σ), so rare tokens at the end keep their rate, tokens of
-weight 0 are never drawn, and the last token of positive weight takes exactly what is left.
+Beyond a few tokens the chain runs first over blocks of tokens, then inside all blocks at once: on a CPU 2 √v steps of
+√v-wide vectors beyond 128 tokens, on an accelerator 8 log₈ v steps. The sums over j > i add up positive terms (never
+1 − Σ), so rare tokens at the end keep their rate, tokens of weight 0 are never drawn, and the last token of positive
+weight takes exactly what is left.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from jaxcollapse.sampling import _check, _places, _words
 from jaxcollapse.sampling._binomial import Double, draw
 
 FEW = 128  # draws, up to which they are taken one by one
+STEPS = 8  # of a chain on an accelerator
 
 
 def multinomial(key: _words.AnyKey, n: Num[ArrayLike, "*n"], p: Num[ArrayLike, "*p"]) -> Int[Array, "..."]:
@@ -98,7 +100,7 @@ def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level
     v = weight.value.shape[-1]
     if v == 1:
         return number[..., None]
-    steps, blocks = _places.layout(v)
+    steps, blocks = _layout(v)
     # Token s · blocks + b is token s of block b: a move of whole rows, where b · steps + s would be a transposition.
     padding = [(0, 0)] * number.ndim + [(0, steps * blocks - v)]
     rows = (*number.shape, steps, blocks)
@@ -107,6 +109,13 @@ def _split(words: _words.Cipher, number: Int[Array, "*b"], weight: Double, level
     inside = _split(words, number, total, level + 1)
     drawn = jnp.moveaxis(_chain(words, inside, weight, after, level), 0, -2)
     return drawn.reshape(*number.shape, steps * blocks)[..., :v]
+
+
+def _layout(v: int) -> tuple[int, int]:
+    """Steps and blocks of a chain: short chains of many levels on an accelerator, whose loops cost more than width."""
+    if jax.default_backend() == "cpu":
+        return _places.layout(v)
+    return min(v, STEPS), -(-v // STEPS)
 
 
 def _sums(weight: Double) -> tuple[Double, Double]:
