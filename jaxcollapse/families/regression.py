@@ -1,0 +1,319 @@
+"""Linear regression: y = x·w + σ ε, ε ~ N(0, 1), without intercept; each generation labels its x with its own ŵ.
+
+    Fit(D) :  ŵ = (G/n + λ I)⁻¹ c/n,   G = Σ x xᵀ,  c = Σ x y,  n rows         least squares for λ = 0
+
+so that ŵ minimises mean (y − x·w)² + λ‖w‖². The rows' x come from one of two designs, by construction:
+
+    LinearModel(w, σ)              x ~ N(0, I), fresh in every generation: G ~ Wishart_d(n), drawn by Bartlett
+    LinearModel(w, σ, design=X)    the same X, `T d`, in every generation: n rows are n/T copies of it, G = (n/T) XᵀX
+
+Gaussian design, squared error ‖ŵ_t − w*‖² (the excess test error on x ~ N(0, I)), α = 0, T rows a generation: after
+t = 1, 2, … fits it is t σ²d/(T − d − 1) where data are replaced, at most π²/6 · σ²d/(T − d − 1) where they accumulate
+(`theory.regression`, `theory.regression_accumulate`; the same X: `theory.fixed_design`).
+
+Source: Gerstgrasser et al., arXiv 2404.01413 (linear regression, the same X); Dohmatob et al., arXiv 2402.07712 (ridge).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.core import Tracer
+from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
+from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, Real
+
+from jaxcollapse._data import EMPTY, AbstractData
+from jaxcollapse._learner import AbstractLearner, two_draws
+from jaxcollapse._model import AbstractModel
+from jaxcollapse._schedule import brief
+
+NOISES = ("kept", "unbiased", "mle")
+
+
+class LinearMoments(AbstractData):
+    """What regression needs of its rows (x, y): how many, Σ x xᵀ, Σ x y, Σ y². All are floats, sums and multiples too.
+
+    Not centred: a residual sum of squares is a difference, whose rounding is 10⁻⁶ of Σ y² in float32 (10⁻¹⁵ under
+    x64); noise below some 10⁻³ of ‖w‖ cannot be read off it in float32. Least squares itself does not need it.
+    """
+
+    weight: Float[Array, ""]
+    gram: Float[Array, "d d"]
+    cross: Float[Array, " d"]
+    square: Float[Array, ""]
+    given: bool = eqx.field(default=False, static=True)
+
+    @property
+    def total(self) -> Float[Array, ""]:
+        return self.weight
+
+    def __add__(self, other: "LinearMoments") -> "LinearMoments":
+        return LinearMoments(
+            self.weight + other.weight,
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.square + other.square,
+            self.given,
+        )
+
+    def __rmul__(self, a: Real[Array, ""] | float) -> "LinearMoments":
+        a = jnp.asarray(a, float)
+        return LinearMoments(a * self.weight, a * self.gram, a * self.cross, a * self.square, self.given)
+
+    def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> "LinearMoments":
+        """min(n, total) rows without replacement, given the moments: S' = L B Lᵀ, S = L Lᵀ, B ~ Beta_{d+1}(n/2, (N−n)/2).
+
+        Exact for one batch of the Gaussian design, whose rows are uniform given their moments, and so for a retained
+        real set (`Anchor(fraction=)`). A pool of batches with several parents is treated as one such batch: its labels
+        are forgotten, not their spread; the mean is exact, the error relative to exact row labels of order d/n.
+        None from an empty pool; NaN where 0 < n < N ≤ d, where n < 0, and for a leaky pool's fractions of rows n < d.
+        Errors: `ValueError` for a given design, whose rows are not exchangeable.
+        """
+        if self.given:
+            raise ValueError(
+                "resample: got rows of a given design, expected the Gaussian design, whose rows are exchangeable; try "
+                "LinearModel(weights, noise) without design"
+            )
+        p, all_rows = self.cross.size + 1, self.weight
+        n = jnp.minimum(jnp.asarray(n, float), all_rows)
+        k_kept, k_left = jr.split(key)
+        kept, left = _trapezoid(n, p, k_kept), _trapezoid(all_rows - n, p, k_left)
+        both = jnp.linalg.cholesky(_square(kept) + _square(left))
+        rows = jnp.matmul(self._root(), solve_triangular(both, kept.T, lower=True), precision="highest")
+        moments = jnp.matmul(rows, rows.T, precision="highest")
+        drawn = LinearMoments(n, moments[:-1, :-1], moments[:-1, -1], moments[-1, -1])
+        share = jnp.where((n == 0) | (n >= all_rows), n / jnp.maximum(all_rows, EMPTY), jnp.nan)
+        inside = (n > 0) & (n < all_rows) & (all_rows >= p)
+        return _choose(inside, drawn, share * self)
+
+    def _root(self) -> Float[Array, "p p"]:
+        """Lower triangular L of the moments of (x, y), L Lᵀ = [[G, c], [cᵀ, Σ y²]]."""
+        root = jnp.linalg.cholesky(self.gram)
+        last = solve_triangular(root, self.cross, lower=True)
+        rest = jnp.sqrt(jnp.maximum(self.square - jnp.dot(last, last, precision="highest"), 0.0))
+        return jnp.block([[root, jnp.zeros((last.size, 1))], [last[None], rest[None, None]]])
+
+
+class LinearModel(AbstractModel):
+    """The law of y given x, y = x·w + σ ε, and where its x come from.
+
+    weights   w, `d`
+    noise     σ ≥ 0, one standard deviation
+    design    None: x ~ N(0, I), fresh rows in every draw. X, `T d` with T ≥ d independent columns: n draws are n/T
+              copies of these rows, with fresh labels; n = T is exactly "the same X each round", and other n (parts of a
+              mixture with weight α among them) are spread evenly over the rows. Kept as the R of a QR decomposition.
+
+    Errors: `ValueError` for wrong shapes, numbers that are not finite, σ < 0, a design without full rank; what is
+    traced gives NaN instead.
+    """
+
+    weights: Float[Array, " d"]
+    noise: Float[Array, ""]
+    root: Float[Array, "d d"] | None
+
+    def __init__(
+        self,
+        weights: Num[ArrayLike, "..."],
+        noise: Num[ArrayLike, "..."] = 1.0,
+        design: Num[ArrayLike, "..."] | None = None,
+    ):
+        self.weights, self.noise = _finite("weights", weights, 1), _finite("noise", noise, 0)
+        if not isinstance(noise, Tracer) and np.asarray(noise) < 0:
+            raise ValueError(f"noise: got {brief(noise)}, expected a standard deviation of at least 0; try 1.0")
+        self.noise = jnp.where(self.noise >= 0, self.noise, jnp.nan)
+        self.root = None if design is None else _design_root(_finite("design", design, 2), self.weights.size)
+
+    def log_prob(self, x: Float[Array, "... p"]) -> Float[Array, "..."]:
+        """log p(y | x) in nats of rows (x, y), y last on an axis of p = d + 1. σ = 0: −∞, or NaN where y = x·w."""
+        mean = jnp.matmul(x[..., :-1], self.weights, precision="highest")
+        return -0.5 * ((x[..., -1] - mean) / self.noise) ** 2 - jnp.log(self.noise) - 0.5 * jnp.log(2 * jnp.pi)
+
+    def moments(self, n: Num[Array, ""], *, key: PRNGKeyArray) -> LinearMoments:
+        """n rows, exactly, at a cost of O(d³) for any n ≥ 0; NaN for n < 0.
+
+        With an upper triangular F, FᵀF = G, and z ~ N(0, I): Xᵀy = Fᵀ(F w + σ z) and Σ y² = ‖F w + σ z‖² + σ² χ²_{n−d}.
+        """
+        d, size = self.weights.size, n.astype(float)
+        if self.root is None:
+            rows = _trapezoid(size, d + 1, key)
+            factor, z, rest = rows[:-1, :-1], rows[:-1, -1], rows[-1, -1] ** 2
+        else:
+            k_z, k_rest = jr.split(key)
+            factor, z = jnp.sqrt(size) * self.root, jr.normal(k_z, (d,)) * (size > 0)
+            rest = _chi_square(k_rest, size - d)
+        label = jnp.matmul(factor, self.weights, precision="highest") + self.noise * z
+        square = jnp.dot(label, label, precision="highest") + self.noise**2 * rest
+        cross = jnp.matmul(factor.T, label, precision="highest")
+        moments = LinearMoments(size, _square(factor), cross, square, self.root is not None)
+        return _choose(size >= 0, moments, jnp.asarray(jnp.nan) * moments)
+
+    def summary(self, target: "LinearModel") -> dict[str, Array]:
+        """‖w − w*‖² (the excess test error on x ~ N(0, I)), ‖w‖² and σ."""
+        error = self.weights - target.weights
+        return {
+            "squared_error": jnp.dot(error, error, precision="highest"),
+            "squared_norm": jnp.dot(self.weights, self.weights, precision="highest"),
+            "noise": self.noise,
+        }
+
+
+class Ridge(AbstractLearner):
+    """Learns w by least squares with a ridge penalty.
+
+    penalty   λ ≥ 0 on mean (y − x·w)² + λ‖w‖², a number, swept without compiling anew; or a rule data -> λ, such as
+              `HoerlKennard()` or `PenaltyPowerLaw(scale, exponent=)`
+    noise     "kept" (default): σ is known, as in the papers. "unbiased": σ² = RSS/(n − d); "mle": σ² = RSS/n, which loses
+              a share d/n of the noise in every generation. See `LinearMoments` for what float32 resolves.
+
+    Solved by Cholesky from the normal equations: the relative error of ŵ is about κ ε, κ the condition number of
+    G/n + λI and ε the precision's (10⁻⁷, 10⁻¹⁶ under x64). Gaussian design: κ ≈ ((1 + √(d/n))/(1 − √(d/n)))², under 40 for
+    n ≥ 2d. κ beyond 1/ε gives NaN; λ > 0 bounds κ.
+
+    Errors: `ValueError` for a penalty below 0, an unknown noise, and for concrete data of fewer than d + 1 rows at
+    λ = 0; traced, NaN. No data: the previous model.
+    """
+
+    penalty: Num[ArrayLike, ""] | Callable[[LinearMoments], Any] = 0.0
+    noise: str = eqx.field(default="kept", static=True)
+
+    def __check_init__(self):
+        if not callable(self.penalty):
+            _check_at_least_0("penalty", self.penalty, "0.1, or HoerlKennard()")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise: got {self.noise!r}, expected one of {', '.join(NOISES)}; try 'kept'")
+
+    def init(self, target: LinearModel, *, key: PRNGKeyArray) -> LinearModel:
+        """w = 0, with the target's σ and design."""
+        return eqx.tree_at(lambda m: m.weights, target, jnp.zeros_like(target.weights))
+
+    def observe(self, model: LinearModel, n: Num[Array, ""], *, key: PRNGKeyArray) -> LinearMoments:
+        return model.moments(n, key=key)
+
+    def pool(
+        self,
+        target: LinearModel,
+        source: LinearModel,
+        alpha: Float[Array, ""],
+        n: Num[Array, ""],
+        split: str,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[LinearMoments, LinearMoments, LinearMoments]:
+        return two_draws(self, target, source, alpha, n, split, key=key)
+
+    def fit(self, data: LinearMoments, model: LinearModel, *, key: PRNGKeyArray) -> LinearModel:
+        penalty = jnp.asarray(self.penalty(data) if callable(self.penalty) else self.penalty, float)
+        penalty = jnp.where(penalty >= 0, penalty, jnp.nan)
+        d, empty = model.weights.size, data.weight <= EMPTY
+        few = ~empty & (data.weight < d + 1) & ~(penalty > 0)
+        if not isinstance(few, Tracer) and few:
+            raise ValueError(
+                f"data: got {float(data.weight):g} rows for {d} weights, expected at least {d + 1} without a penalty; "
+                "try more draws, or a penalty above 0"
+            )
+        weights = jnp.where(few, jnp.nan, solve(data, jnp.where(few | empty, 1.0, penalty)))
+        sd = model.noise
+        if self.noise != "kept":
+            freedom = data.weight - d if self.noise == "unbiased" else data.weight
+            sd = jnp.where(few, jnp.nan, jnp.sqrt(residual(data, weights) / freedom))
+        kept = lambda new, old: jnp.where(empty, old, new)
+        return eqx.tree_at(lambda m: (m.weights, m.noise), model, (kept(weights, model.weights), kept(sd, model.noise)))
+
+
+class HoerlKennard(eqx.Module):
+    """The penalty that adapts to signal and noise: λ = d σ̂² / (n ‖ŵ‖²), ŵ least squares, σ̂² = RSS/(n − d).
+
+    NaN for n < d + 1 rows. Source: Hoerl, Kennard and Baldwin, Communications in Statistics 4 (1975) 105.
+    """
+
+    def __call__(self, data: LinearMoments) -> Float[Array, ""]:
+        weights, d = solve(data, 0.0), data.cross.size
+        variance = residual(data, weights) / (data.weight - d)
+        norm = jnp.dot(weights, weights, precision="highest")
+        return jnp.where(data.weight >= d + 1, d * variance / (data.weight * norm), jnp.nan)
+
+
+class PenaltyPowerLaw(eqx.Module):
+    """The penalty that fades with the sample: λ = scale · n^−exponent, n the rows that the learner is shown.
+
+    The form λ ~ T^−ℓ that arXiv 2402.07712 adapts to synthetic data, where less decay than for clean data is best.
+    Errors: `ValueError` for a scale below 0.
+    """
+
+    scale: Num[ArrayLike, ""]
+    exponent: Num[ArrayLike, ""] = eqx.field(kw_only=True)
+
+    def __check_init__(self):
+        _check_at_least_0("scale", self.scale, "1.0")
+
+    def __call__(self, data: LinearMoments) -> Float[Array, ""]:
+        return jnp.asarray(self.scale, float) * data.weight ** -jnp.asarray(self.exponent, float)
+
+
+def solve(data: LinearMoments, penalty: Real[Array, ""] | float) -> Float[Array, " d"]:
+    """(G/n + λ I)⁻¹ c/n."""
+    n, d = jnp.maximum(data.weight, EMPTY), data.cross.size
+    factor = cho_factor(data.gram / n + jnp.asarray(penalty, float) * jnp.eye(d), lower=True)
+    return cho_solve(factor, data.cross / n)
+
+
+def residual(data: LinearMoments, weights: Float[Array, " d"]) -> Float[Array, ""]:
+    """RSS = Σ (y − x·w)² ≥ 0."""
+    back = jnp.matmul(data.gram, weights, precision="highest") - 2 * data.cross
+    return jnp.maximum(data.square + jnp.dot(weights, back, precision="highest"), 0.0)
+
+
+def _trapezoid(n: Float[Array, ""], p: int, key: PRNGKeyArray) -> Float[Array, "p p"]:
+    """R of the QR decomposition of n rows of N(0, I_p), Bartlett's: R_ii = χ_{n−i}, N(0, 1) to the right, 0 below.
+
+    Exact for every whole n ≥ 0: with n < p rows, those of R from n on are 0 and RᵀR is singular.
+    """
+    k_diagonal, k_rest = jr.split(key)
+    index = jnp.arange(p)
+    diagonal = jnp.sqrt(_chi_square(k_diagonal, n - index.astype(float)))
+    rows = jnp.triu(jr.normal(k_rest, (p, p)), 1) + jnp.diag(diagonal)
+    return rows * (index.astype(float) < n)[:, None]
+
+
+def _chi_square(key: PRNGKeyArray, freedom: Float[Array, "*i"]) -> Float[Array, "*i"]:
+    """χ² with these degrees of freedom; 0 where there are none."""
+    return jnp.where(freedom > 0, jr.chisquare(key, jnp.where(freedom > 0, freedom, 1.0)), 0.0)
+
+
+def _square(rows: Float[Array, "i d"]) -> Float[Array, "d d"]:
+    return jnp.matmul(rows.T, rows, precision="highest")
+
+
+def _choose(condition, yes: LinearMoments, no: LinearMoments) -> LinearMoments:
+    pick = lambda name: jnp.where(condition, getattr(yes, name), getattr(no, name))
+    return LinearMoments(pick("weight"), pick("gram"), pick("cross"), pick("square"), yes.given)
+
+
+def _design_root(design: Float[Array, "n d"], d: int) -> Float[Array, "d d"]:
+    """R/√T of X = Q R; NaN where a traced X has not full rank."""
+    rows = design.shape[0]
+    if design.shape[1] != d or rows < d:
+        raise ValueError(f"design: got shape {design.shape}, expected at least {d} rows of {d} covariates, one a weight")
+    root = jnp.linalg.qr(design, mode="r") / jnp.sqrt(jnp.asarray(rows, float))
+    pivots = abs(jnp.diagonal(root))
+    full = pivots.min() > d * jnp.finfo(root.dtype).eps * pivots.max()
+    if not isinstance(full, Tracer) and not full:
+        raise ValueError("design: got linearly dependent columns, expected full rank; try fewer covariates")
+    return jnp.where(full, root, jnp.nan)
+
+
+def _finite(name: str, value: Num[ArrayLike, "..."], dimensions: int) -> Float[Array, "..."]:
+    shape = ("one number", "a vector of d numbers", "a table of n × d numbers")[dimensions]
+    if jnp.ndim(value) != dimensions or jnp.size(value) == 0:
+        raise ValueError(f"{name}: got shape {jnp.shape(value)}, expected {shape}")
+    if not isinstance(value, Tracer) and not np.isfinite(np.asarray(value, float)).all():
+        raise ValueError(f"{name}: got a number that is not finite, expected {shape}")
+    return jnp.asarray(value, float)
+
+
+def _check_at_least_0(name: str, value: Num[ArrayLike, ""], example: str) -> None:
+    if not isinstance(value, Tracer) and (np.ndim(value) or not 0 <= np.asarray(value) < np.inf):
+        raise ValueError(f"{name}: got {brief(value)}, expected one finite number of at least 0; try {example}")
