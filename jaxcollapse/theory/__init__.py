@@ -4,6 +4,7 @@
     moments        the exact variance of one lineage's squared error
     drift          laws of token counts, lost tokens, fixation, additive metrics
     accumulation   pooled, subsampled and retained data
+    regression     least squares on its own labels; the best weight of real against synthetic data
     phases         what happens as t → ∞, and where the boundary lies at finite t
 """
 
@@ -22,6 +23,16 @@ from jaxcollapse.theory._contexts import context_recursion, context_risk, recipr
 from jaxcollapse.theory._drift import absence, fixation_time, fixation_time_diffusion, survival_factor
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
+from jaxcollapse.theory._regression import (
+    accumulation_factor,
+    fixed_design,
+    golden_weight,
+    optimal_weight,
+    regression,
+    regression_accumulate,
+    weighted_plateau,
+    weighted_recursion,
+)
 from jaxcollapse.theory._risk import (
     covariance,
     diversity,
@@ -40,6 +51,7 @@ __all__ = [
     "Phase",
     "absence",
     "accumulate",
+    "accumulation_factor",
     "accumulation_limit",
     "additive",
     "boundary",
@@ -50,17 +62,22 @@ __all__ = [
     "diversity_recursion",
     "fixation_time",
     "fixation_time_diffusion",
+    "fixed_design",
     "fresh_inflow",
+    "golden_weight",
     "improvement_threshold",
     "lag_correlation",
     "leading_order_boundary",
     "memory_weight",
+    "optimal_weight",
     "phase",
     "plateau",
     "pooled_recursion",
     "quasi_equilibrium",
     "reciprocal_moment",
     "recursion",
+    "regression",
+    "regression_accumulate",
     "retained",
     "retained_mixture",
     "risk",
@@ -72,4 +89,6 @@ __all__ = [
     "subsample",
     "survival_factor",
     "token_law",
+    "weighted_plateau",
+    "weighted_recursion",
 ]
