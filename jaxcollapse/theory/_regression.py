@@ -1,12 +1,12 @@
-"""Exact error of linear regression that is fitted to its own labels, and the best weight of real against synthetic data.
+"""Exact error of regression that is fitted to its own labels, and the best weight of real against synthetic data.
 
-Gaussian design (x ~ N(0, I_d), fresh), y = x·w + σε, least squares; e_t = E‖ŵ_t − w*‖²/σ², n_t rows, s_t of them synthetic:
+y = x·w + σε, x ~ N(0, I_d) fresh in every generation, least squares; e_t = E‖ŵ_t − w*‖²/σ², s_t of n_t rows synthetic:
 
     replace      e_t = φ(s_t, n_t) e_{t−1} + d/(n_t − d − 1),   e_0 = d/(n_0 − d − 1)
                  φ(s, n) = s(s + 2)/(n(n + 2)) + [s(n − s)/((n − 1)n(n + 2))] · [(nd − 2)/(n − d − 1) − 1]
     accumulate   e_t = e_{t−1} + (n_t/N_t) d/(N_t − d − 1),   N_t = Σ_{s≤t} n_s                           (α = 0)
 
-φ = tr(A⁻¹S·SA⁻¹)/d averaged, S ~ Wishart(s), A − S ~ Wishart(n − s): a matrix beta U = A^−½SA^−½, independent of A, with
+φ = E tr(A⁻¹S·SA⁻¹)/d, S ~ Wishart(s), A − S ~ Wishart(n − s): U = A^−½SA^−½ is a matrix beta, independent of A, with
 E UBU = [s(s+2)/(n(n+2)) − c]B + c tr(B) I, c = s(n−s)/((n−1)n(n+2)), and E tr A tr A⁻¹ = d(nd − 2)/(n − d − 1).
 
 The same X in every generation: each eigenvalue v of XᵀX/T is a scalar chain (`fixed_design`), and the factor of
@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from jaxcollapse.theory._risk import affine_scan, checked, split_moments
 from jaxcollapse._schedule import Constant, Schedule, evaluate
+from jaxcollapse.theory._risk import affine_scan, checked, split_moments
 
 
 def regression(
@@ -47,8 +47,8 @@ def regression(
 def regression_accumulate(n: Schedule, generations: int, dimension: int) -> Float[Array, " times"]:
     """E‖ŵ_t − w*‖²/σ² of least squares on fresh Gaussian designs with `Accumulate()`, α = 0, for t = 0..T.
 
-    Constant n = T rows: Σ_{i=1..t+1} d/(i(iT − d − 1)), below `accumulation_factor(t)` · d/(T − d − 1) for t ≥ 1 and above
-    `accumulation_factor(t)` · d/T. Only n_0 must be at least d + 1. Errors as `regression`.
+    Constant n = T rows: Σ_{i=1..t+1} d/(i(iT − d − 1)), between `accumulation_factor(t)` times d/T and times
+    d/(T − d − 1). Only n_0 must be at least d + 1. Errors as `regression`.
     """
     _, n_t = evaluate(Constant(0.0), n, generations)
     pool = jnp.cumsum(n_t)
@@ -57,7 +57,7 @@ def regression_accumulate(n: Schedule, generations: int, dimension: int) -> Floa
 
 
 def accumulation_factor(generations: int) -> Float[Array, " times"]:
-    """Σ_{i=1..t+1} 1/i² for t = 0..T, → π²/6: by how much errors add up where all labels are kept, the same X each round.
+    """Σ_{i=1..t+1} 1/i² for t = 0..T, → π²/6: how errors add up where all labels are kept, the same X each round.
 
     Replacement's factor is t + 1. Errors: `ValueError` for fewer than one generation.
     """
@@ -82,9 +82,9 @@ def fixed_design(
     `spectrum` v are the eigenvalues of XᵀX/T, `weights` w* in their eigenvectors (0 if left out: then λ has no bias),
     `noise` σ; ρ = `decay` = 0 replaces, 1 accumulates. In each eigenvector the pool's least squares u is a scalar,
 
-        u_t = (1 − ω)u_{t−1} + ω[a w* + (1 − a) h u_{t−1} + ζ],  ŵ = h u,  h = v/(v + λ),  ω = n_t/N_t,  ζ ~ N(0, σ²/(n_t v))
+        u_t = (1 − ω)u_{t−1} + ω[a w* + (1 − a) h u_{t−1} + ζ],   ŵ = h u,   ζ ~ N(0, σ²/(n_t v))
 
-    with a = (real draws)/n_t. λ = 0, α = 0, ρ = 0: (t + 1) σ² tr((XᵀX)⁻¹) for n = T; ρ = 1: × Σ 1/i² instead of t + 1.
+    with h = v/(v + λ), ω = n_t/N_t, a = (real draws)/n_t. λ = 0, α = 0, ρ = 0: (t + 1) σ² tr((XᵀX)⁻¹) for n = T; ρ = 1: × Σ 1/i² instead of t + 1.
     Errors: `ValueError` for schedules out of range and concrete numbers below 0 (spectrum: not above 0); traced, NaN.
     """
     v, w = jnp.asarray(spectrum, float), jnp.asarray(0.0 if weights is None else weights, float)
@@ -113,7 +113,7 @@ def fixed_design(
 def weighted_plateau(
     weight: Num[ArrayLike, "*#P"], real: Num[ArrayLike, "*#P"], synthetic: Num[ArrayLike, "*#P"]
 ) -> Float[Array, "*#P"]:
-    """r_∞ of tabular training on w × (n_r fresh real draws) + (1 − w) × (n_s draws of the last model), risk over 1 − ‖p*‖².
+    """r_∞ of a table trained on w × (n_r fresh real draws) + (1 − w) × (n_s draws of the last model), over 1 − ‖p*‖².
 
     r_∞ = [w²/n_r + (1 − w)²/n_s] / [1 − (1 − w)²(1 − 1/n_s)]. w = 1: 1/n_r; w = 0: 1, collapse; the pooled
     w = n_r/(n_r + n_s): an effective n_r(n_r + 2n_s)/(n_r + n_s) real draws at large n, at most 2 n_r.
@@ -129,7 +129,7 @@ def weighted_plateau(
 def weighted_recursion(
     weight: Num[ArrayLike, ""], real: Num[ArrayLike, ""], synthetic: Num[ArrayLike, ""], generations: int, start: float
 ) -> Float[Array, " times"]:
-    """r_t for t = 0..T of the weighted training of `weighted_plateau` from r_0 = `start` (1/n_0 after n_0 real draws)."""
+    """r_t, t = 0..T, of the weighted training of `weighted_plateau` from r_0 = `start` (1/n_0 after n_0 real draws)."""
     weight, real = checked(weight, real)
     _, synthetic = checked(weight, synthetic)
     rest = (1 - weight) ** 2
