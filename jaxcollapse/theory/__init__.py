@@ -2,7 +2,9 @@
 
     risk           r_t, its covariance, diversity, equilibria, thresholds, spectrum, contexts
     moments        the exact variance of one lineage's squared error
-    drift          laws of token counts, lost tokens, fixation, additive metrics
+    drift          laws of token counts, fixation, turnover, additive metrics
+    extinction     lost tokens: survivors, hapaxes, effective draws
+    scaling        missing mass and distinct tokens of Zipf laws, contaminated scaling laws
     accumulation   pooled, subsampled and retained data
     regression     least squares on its own labels; the best weight of real against synthetic data
     phases         what happens as t → ∞, and where the boundary lies at finite t
@@ -20,7 +22,34 @@ from jaxcollapse.theory._accumulation import (
 from jaxcollapse.theory._additive import additive, token_law
 from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
 from jaxcollapse.theory._contexts import context_recursion, context_risk, reciprocal_moment
-from jaxcollapse.theory._drift import absence, fixation_time, fixation_time_diffusion, survival_factor
+from jaxcollapse.theory._drift import (
+    TwoTokenChain,
+    stationary_dirichlet,
+    turnover,
+    two_token_chain,
+    two_token_turnover,
+)
+from jaxcollapse.theory._extinction import (
+    Ewens,
+    absence,
+    alive_bounds,
+    branching_survival,
+    effective_draws,
+    ewens,
+    ewens_spectrum,
+    hapax_factor,
+    lineage_survival,
+    survival_factor,
+)
+from jaxcollapse.theory._fixation import (
+    ConditionalTimes,
+    FixationTail,
+    conditional_times,
+    conditional_times_diffusion,
+    fixation_tail,
+    fixation_time,
+    fixation_time_diffusion,
+)
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._regression import (
@@ -46,29 +75,64 @@ from jaxcollapse.theory._risk import (
     risk,
     spectrum,
 )
+from jaxcollapse.theory._scaling import (
+    CHINCHILLA,
+    CHINCHILLA_ROUNDED,
+    ScalingLaw,
+    compute_optimal,
+    contaminated_loss,
+    cut_missing_mass,
+    distinct,
+    missing_mass,
+    retraining_draws,
+    zipf_distinct,
+    zipf_missing_mass,
+)
 
 __all__ = [
+    "CHINCHILLA",
+    "CHINCHILLA_ROUNDED",
+    "ConditionalTimes",
+    "Ewens",
+    "FixationTail",
     "Phase",
+    "ScalingLaw",
+    "TwoTokenChain",
     "absence",
     "accumulate",
     "accumulation_factor",
     "accumulation_limit",
     "additive",
+    "alive_bounds",
     "boundary",
+    "branching_survival",
+    "compute_optimal",
+    "conditional_times",
+    "conditional_times_diffusion",
+    "contaminated_loss",
     "context_recursion",
     "context_risk",
     "covariance",
+    "cut_missing_mass",
+    "distinct",
     "diversity",
     "diversity_recursion",
+    "effective_draws",
+    "ewens",
+    "ewens_spectrum",
+    "fixation_tail",
     "fixation_time",
     "fixation_time_diffusion",
     "fixed_design",
     "fresh_inflow",
     "golden_weight",
+    "hapax_factor",
     "improvement_threshold",
     "lag_correlation",
     "leading_order_boundary",
+    "lineage_survival",
     "memory_weight",
+    "missing_mass",
     "optimal_weight",
     "phase",
     "plateau",
@@ -80,15 +144,22 @@ __all__ = [
     "regression_accumulate",
     "retained",
     "retained_mixture",
+    "retraining_draws",
     "risk",
     "risk_variance",
     "risk_variance_recursion",
     "scaling_curve",
     "scaling_variable",
     "spectrum",
+    "stationary_dirichlet",
     "subsample",
     "survival_factor",
     "token_law",
+    "turnover",
+    "two_token_chain",
+    "two_token_turnover",
     "weighted_plateau",
     "weighted_recursion",
+    "zipf_distinct",
+    "zipf_missing_mass",
 ]
