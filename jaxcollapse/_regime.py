@@ -82,13 +82,13 @@ class Accumulate(AbstractRegime):
     decay: Num[ArrayLike, ""] | None = None
 
     def __check_init__(self):
-        _check_fraction("decay", self.decay, "Accumulate(decay=0.9)")
+        check_fraction("decay", self.decay, "Accumulate(decay=0.9)")
 
     def init(self, data):
         return data if self.decay is None else 1.0 * data
 
     def update(self, memory, batch, *, key):
-        pool = (memory if self.decay is None else _share(self.decay) * memory) + batch.pooled
+        pool = (memory if self.decay is None else share(self.decay) * memory) + batch.pooled
         return pool, pool
 
     def largest_pool(self, n_t):
@@ -106,7 +106,7 @@ class Anchor(AbstractRegime):
     fraction: Num[ArrayLike, ""] | None = None
 
     def __check_init__(self):
-        _check_fraction("fraction", self.fraction, "Anchor(fraction=0.1)")
+        check_fraction("fraction", self.fraction, "Anchor(fraction=0.1)")
 
     def init(self, data):
         return data
@@ -117,7 +117,7 @@ class Anchor(AbstractRegime):
     def _retained(self, memory, key):
         if self.fraction is None:
             return memory
-        return memory.resample(jnp.rint(_share(self.fraction) * memory.total.astype(float)), key=key)
+        return memory.resample(jnp.rint(share(self.fraction) * memory.total.astype(float)), key=key)
 
     def largest_pool(self, n_t):
         return n_t[0] + n_t.max()
@@ -132,7 +132,7 @@ class Subsample(AbstractRegime):
     inner: AbstractRegime
 
     def __check_init__(self):
-        _check_inner(self)
+        check_inner(self)
 
     def init(self, data):
         return self.inner.init(data)
@@ -156,7 +156,7 @@ class RealOnly(AbstractRegime):
     inner: AbstractRegime
 
     def __check_init__(self):
-        _check_inner(self)
+        check_inner(self)
 
     def init(self, data):
         return self.inner.init(data)
@@ -170,20 +170,22 @@ class RealOnly(AbstractRegime):
         return self.inner.largest_pool(n_t)
 
 
-def _share(value) -> Float[Array, ""]:
+def share(value: Num[ArrayLike, ""]) -> Float[Array, ""]:
     """A number in [0, 1]; NaN where a traced one is not, which marks all that it touches."""
     value = jnp.asarray(value, float)
     return jnp.where((value >= 0) & (value <= 1), value, jnp.nan)
 
 
-def _check_fraction(name, value, example):
+def check_fraction(name: str, value: Any, example: str) -> None:
+    """Raises `ValueError` for a concrete value that is not one number in [0, 1]; None passes."""
     if value is None or isinstance(value, Tracer):
         return
     if np.ndim(value) or not 0 <= value <= 1:
         raise ValueError(f"{name}: got {brief(value)}, expected one number in [0, 1]; try {example}")
 
 
-def _check_inner(regime):
+def check_inner(regime: Any, example: str = "") -> None:
+    """Raises `ValueError` where a wrapper's `inner` is no regime."""
     if not isinstance(regime.inner, AbstractRegime):
-        name = type(regime).__name__
-        raise ValueError(f"inner: got {brief(regime.inner)}, expected a jc.AbstractRegime; try {name}(Accumulate())")
+        example = example or f"{type(regime).__name__}(Accumulate())"
+        raise ValueError(f"inner: got {brief(regime.inner)}, expected a jc.AbstractRegime; try {example}")
