@@ -54,9 +54,13 @@ class AbstractLearner(eqx.Module):
 
 
 def real_draws(split: str, alpha: Float[Array, ""], n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, ""]:
-    """n^R, the number of real draws among n, by one of the three models above; n < 0 stays as it is."""
+    """n^R, the number of real draws among n, by one of the three models above; n < 0 stays as it is, α = 1 is all."""
     if split == "random":
         return binomial(key, n, alpha)
+    return jnp.where(alpha == 1, n, _rounded(split, alpha, n, key))
+
+
+def _rounded(split: str, alpha: Float[Array, ""], n: Int[Array, ""], key: PRNGKeyArray) -> Int[Array, ""]:
     expected = alpha * n.astype(float)
     if split == "round":
         return jnp.minimum(jnp.rint(expected).astype(n.dtype), n)

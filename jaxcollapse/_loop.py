@@ -28,6 +28,7 @@ from jaxcollapse._learner import SPLITS, AbstractLearner
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._regime import AbstractRegime, Batch
 from jaxcollapse._schedule import Schedule, brief
+from jaxcollapse._weights import RandomWeight
 
 
 def identity(model: AbstractModel) -> AbstractModel:
@@ -55,9 +56,11 @@ class Loop(eqx.Module):
     alpha, n   schedules t -> α_t in [0, 1] and t -> n_t ≥ 1 (rounded), see `Constant`, `PowerLaw`
     curate     model -> model, what is filtered out of the synthetic stream (default: nothing)
     split      how many of the n_t draws are real: "random" Binomial(n, α), "fixed" ⌊α n + U⌋, "round" α n rounded
+    real_source   the law of the real draws, a model or t -> model where it drifts (default: the target)
 
-    Numeric fields may be traced, or batched by `equinox.filter_vmap`. Draws are whole numbers, so a run has no useful
-    gradient; `theory.recursion` has.
+    With another `real_source`, D_0 too is drawn from it; records still compare with the target. Numeric fields may be
+    traced, or batched by `equinox.filter_vmap`. Draws are whole numbers, so a run has no useful gradient;
+    `theory.recursion` has.
     """
 
     target: AbstractModel
@@ -67,6 +70,7 @@ class Loop(eqx.Module):
     n: Schedule
     curate: Callable[[AbstractModel], AbstractModel] = identity
     split: str = eqx.field(default="random", static=True)
+    real_source: AbstractModel | Callable[[Array], AbstractModel] | None = None
 
     def __check_init__(self):
         for name, kind, example in (
@@ -81,26 +85,68 @@ class Loop(eqx.Module):
                 raise ValueError(f"{name}: got {brief(value)}, expected a callable; try {example}")
         if self.split not in SPLITS:
             raise ValueError(f"split: got {self.split!r}, expected one of {', '.join(SPLITS)}; try 'random'")
+        source = self.real_source
+        if not (source is None or isinstance(source, AbstractModel) or callable(source)):
+            expected = "expected a jc.AbstractModel or a callable t -> model; try leaving it out"
+            raise ValueError(f"real_source: got {brief(source)}, {expected}")
 
     def init(self, *, key: PRNGKeyArray) -> Lineage:
         """Generation 0, fitted to n_0 real draws."""
-        k_model, k_data, k_fit = jr.split(key, 3)
-        t = jnp.asarray(0)
-        blank = self.learner.init(self.target, key=k_model)
-        data = self.learner.observe(self.target, self._draws(t), key=k_data)
-        return Lineage(t, self.learner.fit(data, blank, key=k_fit), self.regime.init(data))
+        return self.step(self.blank(key=key), key=key)[0]
+
+    def blank(self, *, key: PRNGKeyArray) -> Lineage:
+        """What there is before generation 0: t = −1, the learner's model without data, and an empty memory."""
+        model = self.learner.init(self._real(jnp.asarray(0)), key=jr.split(key, 4)[3])
+        n, alpha = jnp.asarray(0), jnp.asarray(1.0)
+
+        def memory():
+            return self.regime.init(self.learner.pool(self.target, model, alpha, n, self.split, key=key)[0])
+
+        empty = lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
+        return Lineage(jnp.asarray(-1), model, jax.tree.map(empty, eqx.filter_eval_shape(memory)))
 
     def step(self, lineage: Lineage, *, key: PRNGKeyArray) -> tuple[Lineage, Batch]:
-        """The next generation, and what it was trained on."""
-        k_pool, k_regime, k_fit = jr.split(key, 3)
+        """The next generation, and what it was trained on.
+
+        Generation 0 is one too, with α_0 = 1, that its learner and its regime have to themselves: so a run holds one
+        sampler, not two that differ in nothing.
+        """
+        k_pool, k_regime, k_fit, _ = jr.split(key, 4)
         t = lineage.t + 1
         alpha, _ = _schedule.mixture_weight(self.alpha, t)
+        if isinstance(self.alpha, RandomWeight):
+            alpha = jnp.where(t == 0, alpha, self.alpha.draw(t, key=jr.fold_in(key, 4)))  # beside the keys above
         source = self.curate(lineage.model)
-        parts = self.learner.pool(self.target, source, alpha, self._draws(t), self.split, key=k_pool)
+        parts = self.learner.pool(self._real(t), source, alpha, self._draws(t), self.split, key=k_pool)
         batch = Batch(*parts, alpha, source)
+
+        def first():
+            return self.learner.fit(batch.pooled, lineage.model, key=k_fit), self.regime.init(batch.pooled)
+
+        def later():
+            return self.learner.fit(data, lineage.model, key=k_fit), memory
+
         memory, data = self.regime.update(lineage.memory, batch, key=k_regime)
-        model = self.learner.fit(data, lineage.model, key=k_fit)
+        static = eqx.filter((lineage.model, lineage.memory), eqx.is_array, inverse=True)
+        arrays = lambda make: lambda: eqx.filter(make(), eqx.is_array)
+        model, memory = eqx.combine(jax.lax.cond(t == 0, arrays(first), arrays(later)), static)
         return Lineage(t, model, memory), dataclasses.replace(batch, data=data)
+
+    def _real(self, t: Int[Array, ""]) -> AbstractModel:
+        """The law of the real draws of generation t."""
+        if self.real_source is None:
+            return self.target
+        source = self.real_source if isinstance(self.real_source, AbstractModel) else self.real_source(t)
+        if not isinstance(source, AbstractModel):
+            raise ValueError(f"real_source: got {brief(source)} at a generation, expected a jc.AbstractModel")
+        if (drawn := self._drawn(source)) != (expected := self._drawn(self.target)):
+            raise ValueError(f"real_source: got draws like {drawn}, expected draws like the target's, {expected}")
+        return source
+
+    def _drawn(self, model: AbstractModel) -> Any:
+        """What data drawn from a model look like."""
+        observe = lambda n, key: self.learner.observe(model, n, key=key)
+        return eqx.filter_eval_shape(observe, jnp.asarray(1), jr.key(0))
 
     def _draws(self, t: Int[Array, ""]) -> Int[Array, ""]:
         """n_t as an integer, −1 where α_t or n_t is out of range: the samplers mark such draws."""
@@ -177,16 +223,17 @@ def _simulate(
     loop: Loop, generations: int, key: PRNGKeyArray, record: Record | None, rows: Int[Array, "R 3"] | None
 ) -> tuple[Lineage, PyTree]:
     record = record or (lambda lineage, batch: lineage.model.summary(loop.target))
-    first, static = eqx.partition(loop.init(key=jr.fold_in(key, 0)), eqx.is_array)
+    blank, static = eqx.partition(loop.blank(key=jr.fold_in(key, 0)), eqx.is_array)
 
     def generation(carry, t):
         lineage, batch = loop.step(eqx.combine(carry, static), key=jr.fold_in(key, t))
         return eqx.filter(lineage, eqx.is_array), lambda: record(lineage, batch)
 
     if rows is None:
-        last, records = jax.lax.scan(_recording.recorded(generation), first, jnp.arange(1, generations + 1))
+        last, records = jax.lax.scan(_recording.recorded(generation), blank, jnp.arange(generations + 1))
+        records = jax.tree.map(lambda x: x[1:], records)
     else:
-        last, records = _recording.scan(generation, first, rows)
+        last, records = _recording.scan(generation, blank, rows)
     valid = in_range(loop, generations)
     last, records = jax.tree.map(lambda x: _mark(x, valid), (last, records))
     return eqx.combine(last, static), records
@@ -214,7 +261,8 @@ def _mark(x: Shaped[Array, "..."], valid: Bool[Array, ""]) -> Shaped[Array, "...
 def in_range(loop: Loop, generations: int) -> Bool[Array, ""]:
     """Whether α_t, n_t and the pools that they make are valid at every generation."""
     _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
-    return jnp.all(jnp.isfinite(n_t)) & (loop.regime.largest_pool(n_t) < _schedule.largest_size())
+    finite = jnp.all(jnp.isfinite(n_t))
+    return finite & (loop.regime.largest_pool(n_t) < _schedule.largest_size()) if _whole(loop) else finite
 
 
 def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
@@ -226,11 +274,17 @@ def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
         _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
         pool = loop.regime.largest_pool(n_t)
         overflows = not isinstance(pool, Tracer) and bool(pool >= _schedule.largest_size())
-    if overflows:
+    if overflows and _whole(loop):
         raise ValueError(
             f"n: got a pool of {float(pool):.3g} draws in {generations} generations, expected fewer than "
             f"{_schedule.largest_size():.0f}; try Accumulate(decay=1.0), a float pool, or jax.enable_x64(True)"
         )
+
+
+def _whole(loop: Loop) -> bool:
+    """Whether the data hold whole numbers, which overflow where floats do not."""
+    data = jax.tree.leaves(loop._drawn(loop.target))
+    return any(jnp.issubdtype(x.dtype, jnp.integer) for x in data)
 
 
 def arrays(loop: Loop) -> Loop:

@@ -1,6 +1,6 @@
 """Records at chosen generations t_1 < … < t_R, without those in between.
 
-    for i = 1..R:   for t = t_{i−1} + 1 .. t_i:   a generation;   then its record, row i     (the last loop ends at T)
+    for i = 1..R:   for t = t_{i−1} + 1 .. t_i:   a generation;   then its record, row i     (from t = 0, to t = T)
 
 How often the inner loop turns is a value, not a shape, so that there is one program for all rows. It is the same for
 all lineages, so that under `vmap` the branch stays a branch, and what is not recorded is not computed.
@@ -39,7 +39,7 @@ def rows(record_at: Sequence[Any] | np.ndarray | None, generations: int) -> Int[
     if (back := np.flatnonzero(np.diff(at) <= 0)).size:
         what = f"{at[back[0] + 1]} after {at[back[0]]}"
         raise ValueError(f"record_at: got {what}, expected distinct, ascending generations; try numpy.unique")
-    starts, stops = np.concatenate([[1], at[:-1] + 1]), np.append(at[:-1], generations) + 1
+    starts, stops = np.concatenate([[0], at[:-1] + 1]), np.append(at[:-1], generations) + 1
     return jnp.asarray(np.stack([starts, at, stops], axis=1), int)
 
 
