@@ -10,11 +10,12 @@ Small shapes: G(a) = G(a + 8) · Π_{i<8} U_i^(1/(a+i)), where U^(1/b) ~ Beta(b,
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num, UInt32
 
 from jaxcollapse.sampling import _check, _words
 from jaxcollapse.sampling._quantile import _horner, _log, normal_tail
@@ -71,8 +72,8 @@ def gamma(key: _words.AnyKey, shape: Num[ArrayLike, "*k"]) -> Float[Array, "*k"]
 
     shape `*k`: a from 0 to 2¹⁰⁰ = 1.3·10³⁰; one float a shape, NaN where a traced one is out of range; a = 0 gives 0.
     Indistinguishable from the law at 10⁷ draws, tails included, in float32 as under x64 (6·10⁻⁶ standard deviations
-    from the exact quantile); beyond a = 2²⁰ float32 itself rounds by 3·10⁻⁸ √a of them. Below a = 10⁻³ about 2⁻³³/a
-    of the draws, the smallest, stand for those that are smaller still.
+    from the exact quantile); beyond a = 2²⁰ float32 itself rounds by 3·10⁻⁸ √a of them, and what is below 10⁻³⁸, which
+    shapes far below 1 reach, is 0 there.
 
     Raises `ValueError` for a shape that is negative, not finite or too large.
     """
@@ -93,19 +94,41 @@ def normal(key: _words.AnyKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
 def _normal(words: _words.Cipher, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    uniform = _words.uniform(words, STREAM, shape)
-    z = normal_tail(jnp.abs(uniform))
-    return jnp.where(uniform > 0, z, -z)
+    ((high, low),) = _blocks(words, shape, 1)
+    return _from_words(high, low)
 
 
 @functools.partial(jax.jit, inline=True)
 def _draw(words: _words.Cipher, shape: Float[Array, "*k"]) -> Float[Array, "*k"]:
+    (high, low), *rest = _blocks(words, shape.shape, 1 + STEPS // 2)
     small = shape < STEPS
-    large = _quantile(_normal(words, shape.shape), jnp.where(small, shape + STEPS, shape))
+    large = _quantile(_from_words(high, low), jnp.where(small, shape + STEPS, shape))
     a = jnp.where(small & (shape > 0), shape, 1.0)
-    fall = sum(_log(u) / (a + i) for i, u in enumerate(_uniforms(words, shape.shape)))
+    fall = sum(_log(_uniform(word)) / (a + i) for i, word in enumerate(word for block in rest for word in block))
     drawn = large * jnp.where(small, _exp(fall), 1.0)
     return jnp.where(shape > 0, drawn, 0.0)
+
+
+def _blocks(words: _words.Cipher, shape: tuple[int, ...], number: int) -> list[tuple[UInt32[Array, "..."], ...]]:
+    """That many pairs of random words an element, in the kernel that uses them: a loop between takes twice the time."""
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    return [_words.threefry(words, jnp.uint32(_words.DOMAIN + STREAM + i), place) for i in range(number)]
+
+
+def _from_words(high: UInt32[Array, "*k"], low: UInt32[Array, "*k"]) -> Float[Array, "*k"]:
+    """A standard normal variate, from a tail probability that is precise relative to itself down to 2⁻⁶⁴."""
+    z = normal_tail((_whole(high) + (_whole(low) + 0.5) * 2.0**-31) * 2.0**-32)
+    return jnp.where((high & jnp.uint32(1)) == jnp.uint32(1), z, -z)
+
+
+def _uniform(word: UInt32[Array, "*k"]) -> Float[Array, "*k"]:
+    """Uniform on (0, 1), in steps of 2⁻³¹."""
+    return (_whole(word) + 0.5) * 2.0**-31
+
+
+def _whole(word: UInt32[Array, "*k"]) -> Float[Array, "*k"]:
+    """The upper 31 bits, by way of int32: a conversion from uint32 takes several instructions."""
+    return lax.shift_right_logical(word, jnp.uint32(1)).astype(jnp.int32).astype(float)
 
 
 def _quantile(z: Float[Array, "*k"], shape: Float[Array, "*k"]) -> Float[Array, "*k"]:
@@ -115,14 +138,6 @@ def _quantile(z: Float[Array, "*k"], shape: Float[Array, "*k"]) -> Float[Array, 
     zeroth, first, second = (_horner(row, s) for row in CUBE_ROOT)
     excess = s * zeroth + inverse * (first + inverse * second)  # of the cube root over 1
     return shape + shape * (excess * (3.0 + excess * (3.0 + excess)))
-
-
-def _uniforms(words: _words.Cipher, shape: tuple[int, ...]) -> list[Float[Array, "..."]]:
-    """STEPS uniforms an element, each of 32 bits and never 0."""
-    place = lax.iota(jnp.uint32, max(1, functools.reduce(int.__mul__, shape, 1))).reshape(shape)
-    blocks = [_words.threefry(words, jnp.uint32(_words.DOMAIN + STREAM + 1 + i), place) for i in range(STEPS // 2)]
-    half = lambda w: lax.shift_right_logical(w, jnp.uint32(1)).astype(jnp.int32).astype(float)
-    return [(half(w) + 0.5) * 2.0**-31 for block in blocks for w in block]
 
 
 def _exp(y: Float[Array, "*k"]) -> Float[Array, "*k"]:
