@@ -11,7 +11,7 @@ Gaussian design, squared error ‖ŵ_t − w*‖² (the excess test error on x ~
 t = 1, 2, … fits it is t σ²d/(T − d − 1) where data are replaced, at most π²/6 · σ²d/(T − d − 1) where they accumulate
 (`theory.regression`, `theory.regression_accumulate`; the same X: `theory.fixed_design`).
 
-Source: Gerstgrasser et al., arXiv 2404.01413 (the same X in every generation); ridge: Dohmatob et al., arXiv 2402.07712.
+Source: Gerstgrasser et al., arXiv 2404.01413 (the same X each round); ridge: Dohmatob et al., arXiv 2402.07712.
 """
 
 from collections.abc import Callable
@@ -304,7 +304,8 @@ def _design_root(design: Float[Array, "n d"], d: int) -> Float[Array, "d d"]:
     """R/√T of X = Q R; NaN where a traced X has not full rank."""
     rows = design.shape[0]
     if design.shape[1] != d or rows < d:
-        raise ValueError(f"design: got shape {design.shape}, expected {d} covariates (one a weight) in {d} rows or more")
+        expected = f"{d} covariates, one a weight, in {d} rows or more"
+        raise ValueError(f"design: got shape {design.shape}, expected {expected}")
     root = jnp.linalg.qr(design, mode="r") / jnp.sqrt(jnp.asarray(rows, float))
     pivots = abs(jnp.diagonal(root))
     full = pivots.min() > d * jnp.finfo(root.dtype).eps * pivots.max()

@@ -16,6 +16,7 @@ Source of t σ²d/(T − d − 1) and π²/6: Gerstgrasser et al., arXiv 2404.01
 Weights: He, Xu and Cheng, arXiv 2502.18049; also Garg, Bhattacharya and Sur, arXiv 2509.22341.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num
@@ -34,14 +35,17 @@ def regression(
     """
     alpha_t, n_t = evaluate(alpha, n, generations)
     n_t = _enough(n_t, dimension)
-    moments = split_moments(alpha_t, n_t, split)
+    return _on_fresh_designs(n_t, split_moments(alpha_t, n_t, split), float(dimension))
+
+
+@jax.jit
+def _on_fresh_designs(n_t, moments, d) -> Float[Array, " times"]:
+    inverse = 1 / (n_t - d - 1)
     # E s(s + 2) and E s(n − s), over n².
     same, mixed = moments.pairs + 3 * moments.share / n_t, moments.share * (1 - 1 / n_t) - moments.pairs
-    inverse = 1 / (n_t - dimension - 1)
-    spread = (n_t * dimension - 2) * inverse - 1
-    noise = dimension * inverse
-    keep = (same + jnp.where(mixed > 0, mixed / jnp.maximum(n_t - 1, 1.0) * spread, 0.0)) * n_t / (n_t + 2)
-    return affine_scan(keep.at[0].set(0.0), noise)
+    apart = mixed / jnp.maximum(n_t - 1, 1.0) * ((n_t * d - 2) * inverse - 1)
+    keep = (same + jnp.where(mixed > 0, apart, 0.0)) * n_t / (n_t + 2)
+    return affine_scan(keep.at[0].set(0.0), d * inverse)
 
 
 def regression_accumulate(n: Schedule, generations: int, dimension: int) -> Float[Array, " times"]:
@@ -84,28 +88,34 @@ def fixed_design(
 
         u_t = (1 − ω)u_{t−1} + ω[a w* + (1 − a) h u_{t−1} + ζ],   ŵ = h u,   ζ ~ N(0, σ²/(n_t v))
 
-    with h = v/(v + λ), ω = n_t/N_t, a = (real draws)/n_t. λ = 0, α = 0, ρ = 0: (t + 1) σ² tr((XᵀX)⁻¹) for n = T; ρ = 1: × Σ 1/i² instead of t + 1.
+    with h = v/(v + λ), ω = n_t/N_t, a = (real draws)/n_t. λ = 0, α = 0,
+    n = T: (t + 1) σ² tr((XᵀX)⁻¹) at ρ = 0, with Σ 1/i² in place of t + 1 at ρ = 1.
     Errors: `ValueError` for schedules out of range and concrete numbers below 0 (spectrum: not above 0); traced, NaN.
     """
     v, w = jnp.asarray(spectrum, float), jnp.asarray(0.0 if weights is None else weights, float)
-    w = jnp.broadcast_to(w, v.shape)
+    w = jnp.broadcast_to(w, v.shape)[None]
     noise, penalty, decay = (jnp.asarray(x, float) for x in (noise, penalty, decay))
-    v = _positive("spectrum", v, v > 0, "eigenvalues above 0")
+    v = _positive("spectrum", v, v > 0, "eigenvalues above 0")[None]
     noise = _positive("noise", noise, noise >= 0, "a standard deviation of at least 0")
     penalty = _positive("penalty", penalty, penalty >= 0, "a number of at least 0")
     decay = _positive("decay", decay, (decay >= 0) & (decay <= 1), "a number in [0, 1]")
     alpha_t, n_t = evaluate(alpha, n, generations)
     moments = split_moments(alpha_t, n_t, split)
-    fresh = n_t / affine_scan(jnp.broadcast_to(decay, n_t.shape), n_t)
-    kept, shrink = (1 - fresh)[:, None], v / (v + penalty)
-    share, twice = moments.share[:, None], (moments.pairs + moments.share / n_t)[:, None]  # E(1 − a), E(1 − a)²
-    fresh, size = fresh[:, None], n_t[:, None]
+    return _in_eigenvectors(n_t, moments, v, w, noise, penalty, decay)
+
+
+@jax.jit
+def _in_eigenvectors(n_t, moments, v, w, noise, penalty, decay) -> Float[Array, " times"]:
+    """`fixed_design` of checked numbers: the mean and the second moment of u in each eigenvector."""
+    fresh = (n_t / affine_scan(jnp.broadcast_to(decay, n_t.shape), n_t))[:, None]
+    kept, shrink = 1 - fresh, v / (v + penalty)
     pull = fresh * shrink
+    share, twice = moments.share[:, None], (moments.pairs + moments.share / n_t)[:, None]  # E(1 − a), E(1 − a)²
     mean = affine_scan(kept + pull * share, fresh * (1 - share) * w)
     before = jnp.concatenate([jnp.zeros_like(mean[:1]), mean[:-1]])
-    # E (kept + pull(1 − a))·a and E a², from the moments of 1 − a.
-    both = kept * (1 - share) + pull * (share - twice)
-    add = 2 * fresh * w * both * before + fresh**2 * ((1 - 2 * share + twice) * w**2 + noise**2 / (size * v))
+    both = kept * (1 - share) + pull * (share - twice)  # E a[kept + pull (1 − a)]
+    add = 2 * fresh * w * both * before
+    add = add + fresh**2 * ((1 - 2 * share + twice) * w**2 + noise**2 / (n_t[:, None] * v))
     second = affine_scan(kept**2 + 2 * kept * pull * share + pull**2 * twice, add)
     return (shrink**2 * second - 2 * shrink * w * mean + w**2).sum(-1)
 
@@ -156,8 +166,8 @@ def optimal_weight(real: Num[ArrayLike, "*#P"], synthetic: Num[ArrayLike, "*#P"]
     _, real = checked(jnp.zeros(()), real)
     _, synthetic = checked(jnp.zeros(()), synthetic)
     k, lost = real / synthetic, 1 / synthetic
-    # (1 + k + q)² − 4q = (k + 1/n_s)² + 4k and b − 2 = k − 1/n_s, so that neither w nor the root cancels.
-    root = jnp.sqrt((k + lost) ** 2 + 4 * k)
+    # (1 + k + q)² − 4q = (k − 1/n_s)² + 4k, and k ≥ 1/n_s: nothing cancels.
+    root = jnp.sqrt((k - lost) ** 2 + 4 * k)
     return (k - lost + root) / (2 + k - lost + root)
 
 
