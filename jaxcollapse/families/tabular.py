@@ -1,6 +1,7 @@
 """The tabular next-token model: a table p(v | c) of C contexts × V tokens; C = 1 is the unigram.
 
-    Fit(N) :  p(v | c) = (N_cv + β) / (N_c + V β)          maximum likelihood for β = 0
+    Fit(N) :  p(v | c) = (N_cv + β_v) / (N_c + Σ_v β_v)     posterior mean; maximum likelihood for β = 0
+              p(· | c) ~ Dirichlet(N_c + β)                 posterior sampling
 
 A context that was not visited (N_c = 0) keeps its previous row; at generation 0 it holds one draw from p*(· | c), so
 that E p_t = p* at every t. Contexts are drawn in one of two ways:
@@ -10,6 +11,8 @@ that E p_t = p* at every t. Contexts are drawn in one of two ways:
     as documents    M = n/ℓ documents of ℓ tokens start from π and run the model's own Markov chain in lockstep,
                     N_{i+1}(v) = Σ_c Multinomial(N_i(c), p(· | c))_v: the contexts couple, as in a language model
 """
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -27,7 +30,37 @@ from jaxcollapse._schedule import brief
 from jaxcollapse.sampling import binomial, multinomial
 
 
-class Categorical(AbstractModel):
+class AbstractTable(AbstractModel):
+    """A model that is a table of next-token probabilities `v`, or `c v` with the law π of its contexts."""
+
+    probs: eqx.AbstractVar[Float[Array, "*c v"]]
+    contexts: eqx.AbstractVar[Float[Array, " c"] | None]
+
+    def log_prob(self, x: Int[Array, "..."]) -> Float[Array, "..."]:
+        """log p in nats of token ids, or of (context, token) pairs on the last axis for a `c v` table."""
+        rows = self.probs[x] if self.contexts is None else self.probs[x[..., 0], x[..., 1]]
+        return jnp.log(rows)
+
+    def counts(self, n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, "*c v"]:
+        """n tokens with contexts drawn independently from π; exact, at a cost that does not depend on n."""
+        if self.contexts is None:
+            return multinomial(key, n, self.probs)
+        k_contexts, k_tokens = jr.split(key)
+        return multinomial(k_tokens, multinomial(k_contexts, n, self.contexts), self.probs)
+
+    def summary(self, target: "AbstractTable") -> dict[str, Array]:
+        """Per context: squared error and total variation against the target, diversity, tokens alive, missing mass."""
+        p, q = self.probs, target.probs
+        return {
+            "squared_error": metrics.squared_error(p, q),
+            "total_variation": metrics.total_variation(p, q),
+            "diversity": metrics.diversity(p),
+            "surviving": metrics.surviving(p),
+            "missing_mass": metrics.missing_mass(p, q),
+        }
+
+
+class Categorical(AbstractTable):
     """A table of next-token probabilities.
 
     probs      `v`, or `c v` with one row per context; every row adds up to 1 and is normalised
@@ -53,46 +86,25 @@ class Categorical(AbstractModel):
             contexts = _laws("contexts", contexts, (1,))
         self.contexts = contexts
 
-    def log_prob(self, x: Int[Array, "..."]) -> Float[Array, "..."]:
-        """log p in nats of token ids, or of (context, token) pairs on the last axis for a `c v` table."""
-        rows = self.probs[x] if self.contexts is None else self.probs[x[..., 0], x[..., 1]]
-        return jnp.log(rows)
-
-    def counts(self, n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, "*c v"]:
-        """n tokens with contexts drawn independently from π; exact, at a cost that does not depend on n."""
-        if self.contexts is None:
-            return multinomial(key, n, self.probs)
-        k_contexts, k_tokens = jr.split(key)
-        return multinomial(k_tokens, multinomial(k_contexts, n, self.contexts), self.probs)
-
-    def summary(self, target: "Categorical") -> dict[str, Array]:
-        """Per context: squared error and total variation against the target, diversity, tokens alive, missing mass."""
-        p, q = self.probs, target.probs
-        return {
-            "squared_error": metrics.squared_error(p, q),
-            "total_variation": metrics.total_variation(p, q),
-            "diversity": metrics.diversity(p),
-            "surviving": metrics.surviving(p),
-            "missing_mass": metrics.missing_mass(p, q),
-        }
-
 
 class Tabular(AbstractLearner):
     """Learns a table of next-token probabilities from counts.
 
-    smoothing         β ≥ 0 added to every count of a visited context; 0 is maximum likelihood
+    smoothing         β ≥ 0 added to every count of a visited context, a number, `v` or `c v`; 0 is maximum likelihood,
+                      τ·base.probs a pull to a fixed pretrained base with the weight of τ draws
     document_length   None: contexts are drawn independently from π. ℓ: the model's own Markov chain, in documents of
                       ℓ tokens; the table must be square, n is rounded to whole documents (at least one), and the
                       mixture weight α is that of a document, not of a token.
     """
 
-    smoothing: Num[ArrayLike, ""] = 0.0
+    smoothing: Num[ArrayLike, "*prior"] = 0.0
     document_length: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
         beta = self.smoothing
-        if not isinstance(beta, Tracer) and (np.ndim(beta) or not 0 <= np.asarray(beta) < np.inf):
-            raise ValueError(f"smoothing: got {brief(beta)}, expected one finite number of at least 0; try 0.5")
+        if np.ndim(beta) > 2 or (not isinstance(beta, Tracer) and not _pseudo_counts(np.asarray(beta)).all()):
+            expected = "finite pseudo-counts of at least 0, a number, (v,) or (c, v)"
+            raise ValueError(f"smoothing: got {brief(beta)}, expected {expected}; try 0.5")
         length = self.document_length
         if length is not None and (not isinstance(length, int) or length < 1):
             raise ValueError(f"document_length: got {length}, expected a whole number of at least 1; try 64, or None")
@@ -127,23 +139,87 @@ class Tabular(AbstractLearner):
             return _pool_documents(target, source, alpha, n, self.document_length, split, key)
         if split != "random":
             return two_draws(self, target, source, alpha, n, split, key=key)
-        k_pool, k_thin = jr.split(key)
-        real_part = alpha * target.probs
-        rest = source.probs / source.probs.sum(-1, keepdims=True)  # a curation may leave less than 1, or an ulp more
-        mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * rest)
-        pooled = mixture.counts(n, key=k_pool)
-        share = real_part / jnp.maximum(mixture.probs, jnp.finfo(mixture.probs.dtype).tiny)
-        real = binomial(k_thin, pooled, share)
-        return Counts(pooled), Counts(real), Counts(jnp.where(pooled < 0, pooled, pooled - real))
+        return thinned(lambda table, key: table.counts(n, key=key), target, source, alpha, key=key)
 
     def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
-        """(N + β) / (N_c + V β) in visited contexts, the previous row in the others, NaN where counts are marked."""
+        """(N + β) / (N_c + Σβ) in visited contexts, the previous row in the others, NaN where counts are marked."""
         rows = data.counts.sum(-1, keepdims=True).astype(float)
-        beta = jnp.asarray(self.smoothing, float)
-        beta = jnp.where(beta >= 0, beta, jnp.nan)
-        total = jnp.where(rows > EMPTY, rows, 1.0) + data.counts.shape[-1] * beta
+        beta = self.prior(data.counts.shape)
+        added = data.counts.shape[-1] * beta if beta.ndim == 0 else beta.sum(-1, keepdims=True)
+        total = jnp.where(rows > EMPTY, rows, 1.0) + added
         fitted = jnp.where(rows > EMPTY, (data.counts.astype(float) + beta) / total, model.probs)
         return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows >= 0, fitted, jnp.nan))
+
+    def prior(self, shape: tuple[int, ...]) -> Float[Array, "*prior"]:
+        """β as floats, NaN where a traced one is none; `ValueError` unless it fits a table of this shape."""
+        beta = jnp.asarray(self.smoothing, float)
+        if beta.ndim and beta.shape not in (shape, shape[-1:]):
+            raise ValueError(
+                f"smoothing: got shape {beta.shape} for a table of shape {shape}, expected one number, or one for each "
+                "token; try a number"
+            )
+        return jnp.where(_pseudo_counts(beta), beta, jnp.nan)
+
+
+class PosteriorSampling(AbstractLearner):
+    """Draws the table from its posterior, p(· | c) ~ Dirichlet(N_c + β), where `Tabular(smoothing=β)` takes the mean.
+
+    With α = 0 a Gibbs sampler: the stationary law of a lineage is the prior Dirichlet(β) exactly, whatever n.
+    β = 0 is the Bayesian bootstrap, where a lost token stays lost. Rows that were not visited stay.
+    Reference: Reali and Griffiths (2010), iterated learning as a Wright–Fisher process.
+    """
+
+    inner: Tabular
+
+    def __check_init__(self):
+        if not isinstance(self.inner, Tabular):
+            raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.Tabular; try Tabular(smoothing=0.5)")
+
+    def init(self, target, *, key):
+        return self.inner.init(target, key=key)
+
+    def observe(self, model, n, *, key):
+        return self.inner.observe(model, n, key=key)
+
+    def pool(self, target, source, alpha, n, split, *, key):
+        return self.inner.pool(target, source, alpha, n, split, key=key)
+
+    def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
+        """Dirichlet(N + β) in visited contexts, the previous row in the others, NaN where counts are marked."""
+        mean = self.inner.fit(data, model, key=key).probs
+        visited = (data.counts.sum(-1, keepdims=True) > EMPTY) & ~jnp.isnan(mean)
+        posterior = data.counts.astype(float) + self.inner.prior(data.counts.shape)
+        return eqx.tree_at(lambda m: m.probs, model, jnp.where(visited, _dirichlet(key, posterior), mean))
+
+
+def _dirichlet(key: PRNGKeyArray, concentration: Float[Array, "*c v"]) -> Float[Array, "*c v"]:
+    """Rows ~ Dirichlet, from log-gamma variates: for small concentrations the variates themselves would all be 0."""
+    positive = concentration > 0
+    log_gamma = jr.loggamma(key, jnp.where(positive, concentration, 1.0))
+    return jax.nn.softmax(jnp.where(positive, log_gamma, -jnp.inf), axis=-1)
+
+
+def thinned(
+    draw: Callable[[Categorical, PRNGKeyArray], Int[Array, "*c v"]],
+    target: Categorical,
+    source: AbstractTable,
+    alpha: Float[Array, ""],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Counts, Counts, Counts]:
+    """(pooled, real, synthetic) draws from the table α·target + (1 − α)·source, drawn together and then told apart."""
+    k_pool, k_thin = jr.split(key)
+    real_part = alpha * target.probs
+    rest = source.probs / source.probs.sum(-1, keepdims=True)  # a curation may leave less than 1, or an ulp more
+    mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * rest)
+    pooled = draw(mixture, k_pool)
+    share = real_part / jnp.maximum(mixture.probs, jnp.finfo(mixture.probs.dtype).tiny)
+    real = binomial(k_thin, pooled, share)
+    return Counts(pooled), Counts(real), Counts(jnp.where(pooled < 0, pooled, pooled - real))
+
+
+def _pseudo_counts(beta):
+    return (beta >= 0) & (beta < np.inf)
 
 
 def _documents(n: Int[Array, ""], length: int) -> Int[Array, ""]:
