@@ -7,6 +7,8 @@
     scaling        missing mass and distinct tokens of Zipf laws, contaminated scaling laws
     accumulation   pooled, subsampled and retained data
     regression     least squares on its own labels; the best weight of real against synthetic data
+    strategies     estimates beside the chain, labels, retained data, other sources
+    gaussian       moments, W2, drift of ln σ and survival of recursively fitted normal laws
     phases         what happens as t → ∞, and where the boundary lies at finite t
 """
 
@@ -50,6 +52,16 @@ from jaxcollapse.theory._fixation import (
     fixation_time,
     fixation_time_diffusion,
 )
+from jaxcollapse.theory._gaussian import (
+    GaussianMoments,
+    LogScale,
+    gaussian,
+    gaussian_accumulation,
+    gaussian_log_scale,
+    gaussian_survival,
+    gaussian_survival_bound,
+    gaussian_wasserstein,
+)
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._regression import (
@@ -88,6 +100,7 @@ from jaxcollapse.theory._scaling import (
     zipf_distinct,
     zipf_missing_mass,
 )
+from jaxcollapse.theory._strategies import debiased, other_source, real_only, real_only_pooled, retain
 
 __all__ = [
     "CHINCHILLA",
@@ -95,6 +108,8 @@ __all__ = [
     "ConditionalTimes",
     "Ewens",
     "FixationTail",
+    "GaussianMoments",
+    "LogScale",
     "Phase",
     "ScalingLaw",
     "TwoTokenChain",
@@ -114,6 +129,7 @@ __all__ = [
     "context_risk",
     "covariance",
     "cut_missing_mass",
+    "debiased",
     "distinct",
     "diversity",
     "diversity_recursion",
@@ -125,6 +141,12 @@ __all__ = [
     "fixation_time_diffusion",
     "fixed_design",
     "fresh_inflow",
+    "gaussian",
+    "gaussian_accumulation",
+    "gaussian_log_scale",
+    "gaussian_survival",
+    "gaussian_survival_bound",
+    "gaussian_wasserstein",
     "golden_weight",
     "hapax_factor",
     "improvement_threshold",
@@ -134,14 +156,18 @@ __all__ = [
     "memory_weight",
     "missing_mass",
     "optimal_weight",
+    "other_source",
     "phase",
     "plateau",
     "pooled_recursion",
     "quasi_equilibrium",
+    "real_only",
+    "real_only_pooled",
     "reciprocal_moment",
     "recursion",
     "regression",
     "regression_accumulate",
+    "retain",
     "retained",
     "retained_mixture",
     "retraining_draws",
