@@ -62,6 +62,7 @@ from jaxcollapse.theory._gaussian import (
     gaussian_survival_bound,
     gaussian_wasserstein,
 )
+from jaxcollapse.theory._kernel import KernelVariance, kernel_growth, kernel_recursion, kernel_variance
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._regression import (
@@ -109,6 +110,7 @@ __all__ = [
     "Ewens",
     "FixationTail",
     "GaussianMoments",
+    "KernelVariance",
     "LogScale",
     "Phase",
     "ScalingLaw",
@@ -150,6 +152,9 @@ __all__ = [
     "golden_weight",
     "hapax_factor",
     "improvement_threshold",
+    "kernel_growth",
+    "kernel_recursion",
+    "kernel_variance",
     "lag_correlation",
     "leading_order_boundary",
     "lineage_survival",
