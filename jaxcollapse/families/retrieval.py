@@ -9,12 +9,14 @@ of n recovers p*. One of m real draws leaves a floor of about 1/m. Exact risks: 
 Source: Khandelwal et al., kNN-LM, arXiv 1911.00172 (λ = 0.25 on WikiText-103); the loop around it is ours.
 """
 
+from typing import cast
+
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
-from jaxcollapse._data import EMPTY, Counts
+from jaxcollapse._data import EMPTY, AbstractData, Counts
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
 from jaxcollapse.families.tabular import AbstractTable, Categorical
@@ -23,18 +25,15 @@ from jaxcollapse.families.tabular import AbstractTable, Categorical
 class Retrieved(AbstractTable):
     """λ d + (1 − λ) p̂, context by context; p̂ alone in a context of which nothing is stored.
 
-    probs        what the model says
+    probs        what the model says; `contexts` their law π
     parametric   p̂, the fitted table
     datastore    d, relative frequencies, rows of zeros where nothing is stored
     """
 
     probs: Float[Array, "*c v"]
+    contexts: Float[Array, " c"] | None
     parametric: Categorical
     datastore: Float[Array, "*c v"]
-
-    @property
-    def contexts(self) -> Float[Array, " c"] | None:
-        return self.parametric.contexts
 
 
 class Retrieval(AbstractLearner):
@@ -57,7 +56,7 @@ class Retrieval(AbstractLearner):
         if not isinstance(self.inner, AbstractLearner):
             raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.AbstractLearner; try Retrieval(Tabular())")
         weight, store = self.weight, self.datastore
-        if not isinstance(weight, Tracer) and (np.ndim(weight) or not 0 <= float(weight) <= 1):
+        if not isinstance(weight, Tracer) and (np.ndim(weight) or not 0 <= np.asarray(weight) <= 1):
             raise ValueError(f"weight: got {brief(weight)}, expected one number in [0, 1]; try 0.25")
         if store is None or isinstance(store, Tracer):
             return
@@ -72,7 +71,7 @@ class Retrieval(AbstractLearner):
             raise ValueError(f"inner: got a learner of {got}, expected one of tables of probabilities; try Tabular()")
         return self._speaking(parametric, self._stored(parametric.probs.shape))
 
-    def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
+    def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> AbstractData:
         return self.inner.observe(model, n, key=key)
 
     def pool(
@@ -84,12 +83,12 @@ class Retrieval(AbstractLearner):
         split: str,
         *,
         key: PRNGKeyArray,
-    ) -> tuple[Counts, Counts, Counts]:
+    ) -> tuple[AbstractData, AbstractData, AbstractData]:
         return self.inner.pool(target, source, alpha, n, split, key=key)
 
     def fit(self, data: Counts, model: Retrieved, *, key: PRNGKeyArray) -> Retrieved:
         """p̂ fitted to the data; the first data are the datastore where none was given."""
-        parametric = self.inner.fit(data, model.parametric, key=key)
+        parametric = cast(Categorical, self.inner.fit(data, model.parametric, key=key))
         store = model.datastore
         if self.datastore is None:
             store = jnp.where(store.sum() > 0, store, frequencies(data.counts))
@@ -100,7 +99,8 @@ class Retrieval(AbstractLearner):
         weight = jnp.where((weight >= 0) & (weight <= 1), weight, jnp.nan)
         mixed = weight * store + (1 - weight) * parametric.probs
         empty = store.sum(-1, keepdims=True) == 0
-        return Retrieved(jnp.where(empty & ~jnp.isnan(weight), parametric.probs, mixed), parametric, store)
+        said = jnp.where(empty & ~jnp.isnan(weight), parametric.probs, mixed)
+        return Retrieved(said, parametric.contexts, parametric, store)
 
     def _stored(self, shape: tuple[int, ...]) -> Float[Array, "*c v"]:
         if self.datastore is None:

@@ -114,7 +114,7 @@ class Tabular(AbstractLearner):
         one = np.ones(target.probs.shape[:-1], int)  # known while tracing: half of the sampler need not be compiled
         return eqx.tree_at(lambda m: m.probs, target, multinomial(key, one, target.probs).astype(float))
 
-    def observe(self, model: Categorical, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
+    def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
         """n tokens drawn from a model, in whole documents where it writes documents."""
         if self.document_length is None:
             return Counts(model.counts(n, key=key))
@@ -123,7 +123,7 @@ class Tabular(AbstractLearner):
     def pool(
         self,
         target: Categorical,
-        source: Categorical,
+        source: AbstractTable,
         alpha: Float[Array, ""],
         n: Int[Array, ""],
         split: str,
@@ -175,13 +175,22 @@ class PosteriorSampling(AbstractLearner):
         if not isinstance(self.inner, Tabular):
             raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.Tabular; try Tabular(smoothing=0.5)")
 
-    def init(self, target, *, key):
+    def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         return self.inner.init(target, key=key)
 
-    def observe(self, model, n, *, key):
+    def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
         return self.inner.observe(model, n, key=key)
 
-    def pool(self, target, source, alpha, n, split, *, key):
+    def pool(
+        self,
+        target: Categorical,
+        source: AbstractTable,
+        alpha: Float[Array, ""],
+        n: Int[Array, ""],
+        split: str,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Counts, Counts, Counts]:
         return self.inner.pool(target, source, alpha, n, split, key=key)
 
     def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
@@ -236,7 +245,7 @@ def _pool_documents(target, source, alpha, n, length, split, key) -> tuple[Count
     return real + synthetic, real, synthetic
 
 
-def _write(model: Categorical, documents: Int[Array, ""], length: int, key: PRNGKeyArray) -> Counts:
+def _write(model: AbstractTable, documents: Int[Array, ""], length: int, key: PRNGKeyArray) -> Counts:
     """Token counts `c v` of that many documents of that length, advanced in lockstep."""
     k_start, k_tokens = jr.split(key)
     if model.contexts is None or model.probs.shape[0] != model.probs.shape[1]:

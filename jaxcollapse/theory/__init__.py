@@ -2,6 +2,7 @@
 
     risk           r_t, its covariance, diversity, equilibria, thresholds, spectrum, contexts
     moments        the exact variance of one lineage's squared error
+    curation       smoothing, a fixed law, a datastore; where temperature and reward lead; networks
     drift          laws of token counts, fixation, turnover, additive metrics
     extinction     lost tokens: survivors, hapaxes, effective draws
     scaling        missing mass and distinct tokens of Zipf laws, contaminated scaling laws
@@ -9,6 +10,7 @@
     regression     least squares on its own labels; the best weight of real against synthetic data
     strategies     estimates beside the chain, labels, retained data, other sources
     gaussian       moments, W2, drift of ln σ and survival of recursively fitted normal laws
+    exponential    the mean parameter of Poisson, Bernoulli and exponential laws
     phases         what happens as t → ∞, and where the boundary lies at finite t
 """
 
@@ -24,6 +26,14 @@ from jaxcollapse.theory._accumulation import (
 from jaxcollapse.theory._additive import additive, token_law
 from jaxcollapse.theory._boundary import boundary, leading_order_boundary, scaling_curve, scaling_variable
 from jaxcollapse.theory._contexts import context_recursion, context_risk, reciprocal_moment
+from jaxcollapse.theory._curation import (
+    contaminated,
+    contamination_floor,
+    dirichlet_limit,
+    dirichlet_risk,
+    retrieval,
+    smoothed,
+)
 from jaxcollapse.theory._drift import (
     TwoTokenChain,
     stationary_dirichlet,
@@ -31,6 +41,7 @@ from jaxcollapse.theory._drift import (
     two_token_chain,
     two_token_turnover,
 )
+from jaxcollapse.theory._exponential import mean_parameter
 from jaxcollapse.theory._extinction import (
     Ewens,
     absence,
@@ -64,6 +75,7 @@ from jaxcollapse.theory._gaussian import (
 )
 from jaxcollapse.theory._kernel import KernelVariance, kernel_growth, kernel_recursion, kernel_variance
 from jaxcollapse.theory._moments import risk_variance, risk_variance_recursion
+from jaxcollapse.theory._network import network, network_limit, network_recursion
 from jaxcollapse.theory._phases import Phase, phase
 from jaxcollapse.theory._regression import (
     accumulation_factor,
@@ -101,6 +113,13 @@ from jaxcollapse.theory._scaling import (
     zipf_distinct,
     zipf_missing_mass,
 )
+from jaxcollapse.theory._selection import (
+    temperature_branch,
+    temperature_fold,
+    temperature_limit,
+    temperature_threshold,
+    tilt_limit,
+)
 from jaxcollapse.theory._strategies import debiased, other_source, real_only, real_only_pooled, retain
 
 __all__ = [
@@ -126,12 +145,16 @@ __all__ = [
     "compute_optimal",
     "conditional_times",
     "conditional_times_diffusion",
+    "contaminated",
     "contaminated_loss",
+    "contamination_floor",
     "context_recursion",
     "context_risk",
     "covariance",
     "cut_missing_mass",
     "debiased",
+    "dirichlet_limit",
+    "dirichlet_risk",
     "distinct",
     "diversity",
     "diversity_recursion",
@@ -158,8 +181,12 @@ __all__ = [
     "lag_correlation",
     "leading_order_boundary",
     "lineage_survival",
+    "mean_parameter",
     "memory_weight",
     "missing_mass",
+    "network",
+    "network_limit",
+    "network_recursion",
     "optimal_weight",
     "other_source",
     "phase",
@@ -176,15 +203,22 @@ __all__ = [
     "retained",
     "retained_mixture",
     "retraining_draws",
+    "retrieval",
     "risk",
     "risk_variance",
     "risk_variance_recursion",
     "scaling_curve",
     "scaling_variable",
+    "smoothed",
     "spectrum",
     "stationary_dirichlet",
     "subsample",
     "survival_factor",
+    "temperature_branch",
+    "temperature_fold",
+    "temperature_limit",
+    "temperature_threshold",
+    "tilt_limit",
     "token_law",
     "turnover",
     "two_token_chain",
