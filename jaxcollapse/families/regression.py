@@ -142,7 +142,7 @@ class LinearModel(AbstractModel):
             factor, z, rest = rows[:-1, :-1], rows[:-1, -1], rows[-1, -1] ** 2
         else:
             k_z, k_rest = jr.split(key)
-            factor, z = jnp.sqrt(size) * self.root, jr.normal(k_z, (d,)) * (size > 0)
+            factor, z = jnp.sqrt(size) * self.root, jnp.where(size > 0, jr.normal(k_z, (d,)), 0.0)
             rest = _chi_square(k_rest, size - d)
         label = jnp.matmul(factor, self.weights, precision="highest") + self.noise * z
         square = jnp.dot(label, label, precision="highest") + self.noise**2 * rest
@@ -283,7 +283,7 @@ def _trapezoid(n: Float[Array, ""], p: int, key: PRNGKeyArray) -> Float[Array, "
     index = jnp.arange(p)
     diagonal = jnp.sqrt(_chi_square(k_diagonal, n - index.astype(float)))
     rows = jnp.triu(jr.normal(k_rest, (p, p)), 1) + jnp.diag(diagonal)
-    return rows * (index.astype(float) < n)[:, None]
+    return jnp.where((index.astype(float) < n)[:, None], rows, 0.0)
 
 
 def _chi_square(key: PRNGKeyArray, freedom: Float[Array, "*i"]) -> Float[Array, "*i"]:
