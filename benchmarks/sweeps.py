@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 
 def experiment(decay, growth, *, key, lineages=256, generations=100, vocab=256):
@@ -111,7 +112,7 @@ def peak(points, memory, settings):
 
 def shared_out(points, settings):
     """Seconds of the run by threads, by processes and by host devices, each in a process of its own."""
-    found = {}
+    found: dict[str, Any] = {"points": points}
     for devices in (1, 2, 8):
         flags = f"--xla_force_host_platform_device_count={devices}"
         code = f"table = sweeps.sweep({points}, **{settings!r})\n{SHOW}"
@@ -138,7 +139,7 @@ def main():
         "store": lambda: store_overhead(small, turns, settings),
         "resume": lambda: resumed(small, settings),
         "memory": lambda: peak(small if given.quick else given.points, given.memory, settings),
-        "shared": lambda: shared_out(small, settings),
+        "shared": lambda: shared_out(4 * small, settings),
     }
     found = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     for name in given.only.split(","):

@@ -67,7 +67,8 @@ def job(plan: Plan) -> Job:
 
 def run(executor: Executor, job: Job, run: int, blocks: Sequence[int], tasks: int) -> Iterator[int]:
     """The blocks, each when its task has ended. Where one fails the others are waited for, then its error is raised."""
-    groups = [group.tolist() for group in np.array_split(np.array(blocks), min(tasks, len(blocks)))]
+    tasks = min(tasks, -(-len(blocks) // (2 * _program.threads())))  # a worker has as many cores to keep busy, it seems
+    groups = [group.tolist() for group in np.array_split(np.array(blocks), tasks)]
     waiting = {executor.submit(work, job, run, group): group for group in groups}
     error: BaseException | None = None
     try:

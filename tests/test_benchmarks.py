@@ -1,4 +1,4 @@
-"""The benchmark runs, and its file holds what its table shows."""
+"""The benchmarks run, and their files hold what their tables show."""
 
 import json
 import pathlib
@@ -32,3 +32,13 @@ def test_throughput_runs_at_tiny_sizes(tmp_path):
     assert 0 < low <= ours["ratio"][0] <= high
     assert ours["megabytes"] > 0 and ours["compile_seconds"] > 0 and ours["floors"] > 0
     assert files[1].stat().st_size > 10_000
+
+
+def test_sweeps_runs_at_tiny_sizes(tmp_path):
+    file = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/sweeps.py", "--quick", "--only", "store,memory", "--json", file]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["memory"]["points"] == 16 and 0 < found["memory"]["peak_kib"] < 2**20
+    assert found["store"]["overhead"] == found["store"]["with"] / found["store"]["without"] - 1

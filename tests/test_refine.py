@@ -1,6 +1,7 @@
 """`refine` finds a level set that is known, with few points, the same however often it is interrupted."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxcollapse import _program, phase
+from jaxcollapse import _experiment, _program, phase
 from jaxcollapse._refine import interpolate, refine
 from jaxcollapse._store import Table
 from jaxcollapse._sweep import sweep
@@ -113,6 +114,18 @@ def test_what_is_in_the_store_is_not_computed_again(tmp_path, monkeypatch):
     monkeypatch.setattr(_program, "compile", refuse)
     assert same(small(logistic, store=tmp_path / "run"), table)
     assert same(small(logistic, store=tmp_path / "coarser", resolution=0.25), coarser)
+
+
+def test_an_executor_gives_the_same_points_and_draws(tmp_path):
+    file = tmp_path / "experiment.py"
+    file.write_text(
+        "import jax.numpy as jnp\nimport jax.random as jr\n\n\ndef experiment(a, b, *, key):\n"
+        '    return {"risk": ("lineage", jnp.tanh(a - b) + 0.5 + 0.01 * jr.normal(key, (16,)))}\n'
+    )
+    function = _experiment.module(file).experiment
+    with ThreadPoolExecutor(2) as pool:
+        elsewhere = small(function, store=tmp_path / "run", executor=pool)
+    assert same(elsewhere, small(function))
 
 
 def test_nothing_is_added_where_nothing_crosses():

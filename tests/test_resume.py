@@ -65,13 +65,14 @@ def start(toy, store, part=0, parts=1):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain)
 
 
-def kill_while_it_writes(process, seconds):
-    """SIGKILL so long after the first block was due; the process may have ended before."""
+def kill_while_it_writes(process, seconds, by=signal.SIGKILL, blocks=0):
+    """So long after that many blocks; the process may have ended before."""
     for line in process.stdout:
-        if line.startswith("run"):
+        blocks -= line.startswith("run")
+        if blocks < 0:
             break
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(by)
     process.wait()
     process.stdout.close()
 
@@ -105,6 +106,17 @@ def test_a_sweep_that_is_killed_twenty_times_equals_one_that_is_not(toy, whole, 
     done_before = before[before != 0]
     after = np.asarray(zarr.open_array(store / RUN, mode="r"))
     assert np.isin(done_before, after).all(), "a block was computed twice"
+
+
+def test_an_interrupted_sweep_keeps_what_it_had_done(toy, whole, tmp_path):
+    process = start(toy, tmp_path / "run")
+    kill_while_it_writes(process, 0, by=signal.SIGINT, blocks=3)
+    assert process.returncode != 0, "it had ended before the interrupt"
+    runs = np.asarray(zarr.open_array(tmp_path / "run" / RUN, mode="r"))
+    assert (runs != 0).any()
+    finish(start(toy, tmp_path / "run"))
+    assert np.isin(runs[runs != 0], np.asarray(zarr.open_array(tmp_path / "run" / RUN, mode="r"))).all()
+    assert_equal(tmp_path / "run", whole)
 
 
 def test_processes_that_share_a_store_and_are_killed_leave_it_whole(toy, whole, tmp_path):
