@@ -9,6 +9,7 @@ A block is as wide as its largest array fits the cache of a core (`CACHE`), yet 
 import functools
 import hashlib
 import json
+import re
 import resource
 import sys
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ WIDEST = 1024  # points in a block
 # For a budget of memory: arrays as large as the largest that a block holds at a time, bytes that compiling takes, and
 # how often the results are held.
 ARRAYS, COMPILER, COPIES = 16, 2**28, 3
+FUNCTION = re.compile(r"(func\.func (?:public |private )?|\bcall )@([\w.]+)")  # a custom_call's name is its meaning
 DTYPES = {"f": float, "i": int, "b": bool}
 
 
@@ -51,8 +53,14 @@ class Program(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The program as one word; it changes with the code, its settings and the constants that it holds."""
-        return hashlib.sha256(self.traced.lower().as_text().encode()).hexdigest()[:32]
+        """The program as one word; it changes with what is computed, its settings and the constants that it holds.
+
+        Not with the names of functions, which are numbered as they come.
+        """
+        numbers: dict[str, int] = {}
+        number = lambda found: f"{found[1]}@{numbers.setdefault(found[2], len(numbers))}"
+        text = FUNCTION.sub(number, self.traced.lower().as_text())
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def bytes(self) -> int:

@@ -328,3 +328,17 @@ def test_coordinates_may_be_anything_that_numpy_reads():
 def test_booleans_make_an_axis():
     table = sweep(lambda flag, *, key: {"y": jnp.where(flag, 1.0, 2.0)}, key=KEY, flag=[True, False])
     assert np.array_equal(table.y, [1.0, 2.0])
+
+
+def test_a_program_is_what_it_computes_and_not_what_its_functions_are_called():
+    def digest(name, function):
+        def inner(x):
+            return function(x)
+
+        inner.__name__ = inner.__qualname__ = name
+        experiment = lambda a, *, key: {"x": jax.jit(inner)(a)}
+        return _program.trace(plan(experiment, {"a": [0.0, 1.0]}, key=jr.key(0))).digest
+
+    square = digest("one", lambda x: jnp.where(x > 0, x * x, 1.0))
+    assert square == digest("where", lambda x: jnp.where(x > 0, x * x, 1.0))
+    assert square != digest("one", lambda x: jnp.where(x > 0, x * x, 2.0))
