@@ -28,9 +28,10 @@ def rows(n=20, sigma=0.3, seed=1):
 @pytest.fixture(scope="module")
 def draw():
     """Many draws of n rows for several n, by one program."""
-    draw = jax.jit(jax.vmap(jax.vmap(lambda n, key: jc.LinearModel(W, 0.5).moments(n, key=key)), (0, None)))
+    of_n = jax.vmap(lambda n, key: jc.LinearModel(W, 0.5).moments(n, key=key), (None, 0))
+    draw = jax.jit(jax.vmap(of_n, (0, None)))
     sizes = np.array([-1, 0, 1, 2, 3, 9])
-    return dict(zip(sizes.tolist(), _split(draw(jnp.asarray(sizes), jr.split(jr.key(0), 20_000))), strict=True))
+    return dict(zip(sizes.tolist(), _split(draw(jnp.asarray(sizes), jr.split(jr.key(0), 8000))), strict=True))
 
 
 def _split(batch):
@@ -51,7 +52,7 @@ def test_rows_have_their_exact_moments_at_any_n(draw, n):
 
 def test_fewer_rows_than_weights_have_a_singular_gram_matrix(draw):
     determinants = [np.linalg.det(draw[n].gram) for n in (1, 2, 3)]
-    assert abs(determinants[0]).max() < 1e-3 and abs(determinants[1]).max() < 1e-2 and determinants[2].min() > 0
+    assert abs(determinants[0]).max() < 1e-3 and abs(determinants[1]).max() < 1e-2
     assert_mean(determinants[2], 6.0)  # χ²_3 χ²_2 χ²_1
 
 
@@ -113,18 +114,17 @@ def test_penalties_adapt_by_their_rules():
     assert float(jc.PenaltyPowerLaw(2.0, exponent=0.5)(moments_of(x, y))) == pytest.approx(2 / np.sqrt(20), rel=1e-6)
     fitted = jc.Ridge(jc.HoerlKennard()).fit(moments_of(x, y), jc.LinearModel(W), key=jr.key(0)).weights
     assert np.linalg.norm(fitted) < np.linalg.norm(w)
-    few = moments_of(x[:3], y[:3])
-    assert np.isnan(jc.Ridge(jc.HoerlKennard()).fit(few, jc.LinearModel(W), key=jr.key(0)).weights).all()
+    assert np.isnan(jc.HoerlKennard()(moments_of(x[:3], y[:3])))
 
 
 def test_too_few_rows_are_refused_unless_they_are_penalised():
     x, y = rows(3)
     with pytest.raises(ValueError, match="data: got 3 rows for 3 weights, expected at least 4 without a penalty"):
         jc.Ridge().fit(moments_of(x, y), jc.LinearModel(W), key=jr.key(0))
-    fit = jax.jit(lambda learner: learner.fit(moments_of(x, y), jc.LinearModel(W), key=jr.key(0)).weights)
-    assert np.isnan(fit(jc.Ridge(jnp.asarray(0.0)))).all() and np.isnan(fit(jc.Ridge(jnp.asarray(-1.0)))).all()
+    fit = jax.jit(lambda penalty: jc.Ridge(penalty).fit(moments_of(x, y), jc.LinearModel(W), key=jr.key(0)).weights)
+    assert np.isnan(fit(0.0)).all() and np.isnan(fit(-1.0)).all()
     ridge = np.linalg.solve(x.T @ x + 0.3 * np.eye(3), x.T @ y)
-    np.testing.assert_allclose(fit(jc.Ridge(jnp.asarray(0.1))), ridge, rtol=1e-4)
+    np.testing.assert_allclose(fit(0.1), ridge, rtol=1e-4)
 
 
 def test_without_data_the_model_stays():
@@ -143,7 +143,7 @@ def test_log_prob_is_the_law_of_y_given_x():
 
 def test_resampling_one_batch_is_drawing_its_rows():
     x, y = rows(20, 0.5)
-    pool, draws = moments_of(x, y), 20_000
+    pool, draws = moments_of(x, y), 8000
     sample = jax.jit(jax.vmap(lambda n, key: pool.resample(n, key=key), (None, 0)))
 
     def of(n):
@@ -157,7 +157,8 @@ def test_resampling_one_batch_is_drawing_its_rows():
     frame = np.linalg.qr(gaussian)[0][:, :8] @ np.linalg.cholesky(np.c_[x, y].T @ np.c_[x, y]).T
     for statistic in (lambda g, c: np.linalg.inv(g)[:, 0, 0], lambda g, c: np.linalg.solve(g, c[..., None])[:, 0, 0]):
         a = statistic(some.gram, some.cross)
-        b = statistic(*(np.einsum("lni,lnj->lij", frame[..., :3], f) for f in (frame[..., :3], frame[..., 3:])))
+        u, v = frame[..., :3], frame[..., 3]
+        b = statistic(np.einsum("lni,lnj->lij", u, u), np.einsum("lni,ln->li", u, v))
         assert abs(a.mean() - b.mean()) < 4 * np.sqrt((a.var() + b.var()) / draws)
     np.testing.assert_allclose(of(25).gram[0], pool.gram, rtol=1e-6)
     assert (of(0).gram == 0).all() and np.isnan(of(-1).gram).all()
@@ -171,16 +172,16 @@ def test_rows_of_a_given_design_are_not_resampled():
 
 @pytest.fixture(scope="module")
 def run():
-    """One program for every numeric field: (alpha, decay, penalty, noise, w) -> squared errors `L T`."""
+    """One program for every number: (target, alpha, decay, penalty, n) -> squared errors `L T`."""
     traces = []
 
     @eqx.filter_jit
-    def run(target, alpha, decay, penalty, n=12):
+    def run(target, alpha, decay, penalty, n):
         traces.append(1)
-        loop = jc.Loop(target, jc.Ridge(penalty), jc.Accumulate(decay=decay), C(alpha), C(n))
-        return jc.ensemble(loop, 5, lineages=8000, key=jr.key(3))[1]["squared_error"]
+        loop = jc.Loop(target, jc.Ridge(penalty), jc.Accumulate(decay=decay), C(alpha), C(n), split="fixed")
+        return jc.ensemble(loop, 4, lineages=4000, key=jr.key(3))[1]["squared_error"]
 
-    return lambda target, *fields: np.asarray(run(target, *map(jnp.asarray, fields))), traces
+    return lambda target, *fields, n=12: np.asarray(run(target, *map(jnp.asarray, (*fields, n)))), traces
 
 
 def test_fresh_designs_have_their_exact_errors_in_one_compile(run):
@@ -188,12 +189,13 @@ def test_fresh_designs_have_their_exact_errors_in_one_compile(run):
     target = jc.LinearModel(W, 0.5)
     before = len(traces)
     for alpha in (0.0, 0.3, 1.0):
-        exact = 0.25 * np.asarray(jc.theory.regression(C(alpha), C(12), 5, 3))
+        exact = 0.25 * np.asarray(jc.theory.regression(C(alpha), C(12), 4, 3, "fixed"))
         assert_mean(run(target, alpha, 0.0, 0.0), exact[1:])
-    assert_mean(run(target, 0.0, 1.0, 0.0), 0.25 * np.asarray(jc.theory.regression_accumulate(C(12), 5, 3))[1:])
+    assert_mean(run(target, 0.0, 1.0, 0.0), 0.25 * np.asarray(jc.theory.regression_accumulate(C(12), 4, 3))[1:])
     assert run(target, 0.0, 0.0, 0.05)[:, -1].mean() < run(target, 0.0, 0.0, 0.0)[:, -1].mean()
-    for fields in ((0.0, 0.0, -1.0), (0.0, 0.0, 0.0, 3), (0.5, 1.5, 0.0), (2.0, 0.0, 0.0)):
-        assert np.isnan(run(target, *fields)[:, -1]).all() if len(fields) == 3 else True
+    for misuse in ((0.0, 0.0, -1.0), (0.5, 1.5, 0.0), (2.0, 0.0, 0.0)):
+        assert np.isnan(run(target, *misuse)).all()
+    assert np.isnan(run(target, 0.0, 0.0, 0.0, n=3)).all()
     assert len(traces) == before + 1
 
 
@@ -202,7 +204,7 @@ def test_the_same_design_has_its_exact_errors(run):
     target = jc.LinearModel(W, 0.5, X)
     v, axes = np.linalg.eigh(X.T @ X / 8)
     for alpha, decay, penalty in ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.3, 0.6, 0.2)):
-        exact = jc.theory.fixed_design(C(alpha), C(12), 5, v, axes.T @ W, 0.5, penalty, decay)
+        exact = jc.theory.fixed_design(C(alpha), C(12), 4, v, axes.T @ W, 0.5, penalty, decay, "fixed")
         assert_mean(run(target, alpha, decay, penalty), np.asarray(exact)[1:])
 
 
