@@ -118,9 +118,10 @@ def stationary_dirichlet(
 def turnover(probs: Float[ArrayLike, " v"], alpha: Schedule, generations: int) -> Float[Array, " times"]:
     """(1 − Σ p²) Σ_{1 ≤ s ≤ t} α_s, t = 0..T: changes of the dominant token (take-overs by another real draw) up to t.
 
-    To leading order, once n_t α_t ≪ 1 and one token has nearly all: count from there on, by differences. n α real draws
-    a generation, each of which takes over with chance 1/n. Power laws: for ever if a ≤ 1 (C1, as ln t at a = 1), and
-    finitely often if a > 1 (C2, C3; `phase`). Two tokens exactly: `two_token_turnover`.
+    To leading order, once n_t α_t ≪ 1 and one token has nearly all: count from there on, by differences (it leaves out
+    the 2 n generations that a take-over lasts). n α real draws a generation, each of which takes over with chance 1/n.
+    Power laws: for ever if a ≤ 1 (C1, as ln t at a = 1), and finitely often if a > 1 (C2, C3; `phase`). Two tokens
+    exactly: `two_token_turnover`.
     """
     p = jnp.asarray(probs, float)
     alpha_t, _ = evaluate(alpha, Constant(1.0), generations)
@@ -147,7 +148,7 @@ def two_token_turnover(
         after = np.zeros((3, size + 1))
         after[:, first : first + kernel.shape[1]] = law[:, rows] @ kernel
         law, frequency = after / after.sum(), np.arange(size + 1) / size
-        low, high = frequency <= 1 - threshold, frequency >= threshold
+        low, high = frequency[::-1] >= threshold, frequency >= threshold
         changes[t] = law[2][high].sum() + law[1][low].sum()
         for there, who in ((high, 1), (low, 2)):
             law[:, there] = np.where(np.arange(3)[:, None] == who, law[:, there].sum(0), 0.0)

@@ -11,6 +11,7 @@ exact 0.449). α = 0: u_k = g_{k+1} of Suresh, Thangaraj and Khandavally, arXiv 
 differentiable in α and n, and costs O(1) a token.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -30,11 +31,12 @@ def branching_survival(alpha: Num[ArrayLike, "*#P"], generations: int) -> Float[
     α = 0: u_k = g_{k+1}, with k g_k → 2 (1, 1.2642, 1.5604 at k = 1, 2, 5). α > 0: falls as (1 − α)^k in the end.
     Errors: `ValueError` for α outside [0, 1].
     """
-    alpha, _ = checked(alpha, 1)
+    return _survival(checked(alpha, 1)[0], generations)
 
-    def step(u, _):
-        return _copies(alpha, u), u
 
+@functools.partial(jax.jit, static_argnums=1)
+def _survival(alpha: Float[Array, "*P"], generations: int) -> Float[Array, "times *P"]:
+    step = lambda u, _: (_copies(alpha, u), u)
     return jax.lax.scan(step, jnp.ones_like(alpha), None, length=generations + 1)[1]
 
 
@@ -54,7 +56,11 @@ def survival_factor(alpha: Num[ArrayLike, "*#P"], generations: int | None = None
     every α from 0 to 1: the rest of the series after 512 terms is known to second order. Elementwise, differentiable.
     Errors: `ValueError` for α outside [0, 1].
     """
-    alpha, _ = checked(alpha, 1)
+    return _factor(checked(alpha, 1)[0], generations)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _factor(alpha: Float[Array, "*P"], generations: int | None) -> Float[Array, "*P"]:
     steps = STEPS if generations is None else generations
     step = lambda _, s: (s[0] + s[1], _copies(alpha, s[1]))
     total, u = jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(alpha), jnp.ones_like(alpha)))
@@ -87,8 +93,11 @@ def hapax_factor(alpha: Num[ArrayLike, "*#P"]) -> Float[Array, "*#P"]:
     Turing's estimate of the mass not seen is too small by h(α), and hapaxes/(n h) is right. h(1) = 1;
     h(α → 0) ≈ 2.2409 α. Relative error 10⁻⁷, in float32 5·10⁻⁶. Errors: `ValueError` for α outside [0, 1].
     """
-    alpha, _ = checked(alpha, 1)
+    return _hapax_factor(checked(alpha, 1)[0])
 
+
+@jax.jit
+def _hapax_factor(alpha: Float[Array, "*P"]) -> Float[Array, "*P"]:
     def step(_, state):
         total, u, d = state
         u = _copies(alpha, u)
@@ -119,21 +128,26 @@ def effective_draws(alpha: Schedule, n: Schedule, generations: int) -> Float[Arr
     """F_t, t = 0..T: that many real draws lose as many rare tokens as the loop has at generation t, for any schedules.
 
     Absent ≈ exp(−p F_t); `missing_mass`, `distinct` and the Zipf laws of the same names take F_t. F_0 = n_0; constant:
-    n f_t(α). Two generations with α = 0 are a model's data used to train another one (`retraining_draws`). Work T².
+    n f_t(α). Two generations with α = 0 are a model's data used to train another one (`retraining_draws`). Relative
+    error of the chance to be alive about 1/n, from binomial draws. Work T².
     Errors: `ValueError` for schedules out of range; under a trace NaN from the first such generation on.
     """
-    alpha_t, n_t = evaluate(alpha, n, generations)
-    growth = n_t / jnp.roll(n_t, 1)
+    return _effective_draws(*evaluate(alpha, n, generations))
+
+
+@jax.jit
+def _effective_draws(alpha_t: Float[Array, " times"], n_t: Float[Array, " times"]) -> Float[Array, " times"]:
+    times, growth = jnp.arange(alpha_t.size), n_t / jnp.roll(n_t, 1)
 
     def step(state, k):
         total, u = state
-        s = jnp.arange(generations + 1) - k
+        s = times - k
         a, size, ratio = (x[jnp.maximum(s, 0)] for x in (alpha_t, n_t, growth))
         inside = s >= 0
         return (total + jnp.where(inside, size * a * u, 0.0), -jnp.expm1(-(1 - a) * u * ratio)), None
 
     start = jnp.zeros_like(n_t), jnp.ones_like(n_t)
-    return jax.lax.scan(step, start, jnp.arange(generations + 1))[0][0]
+    return jax.lax.scan(step, start, times)[0][0]
 
 
 def alive_bounds(

@@ -40,7 +40,8 @@ def distinct(probs: Float[ArrayLike, " v"], draws: Num[ArrayLike, "*T"]) -> Floa
 def zipf_missing_mass(exponent: Num[ArrayLike, "*#T"], draws: Num[ArrayLike, "*#T"]) -> Float[Array, "*T"]:
     """Γ(c)/β ζ(β)^(−1/β) F^−c, c = 1 − 1/β: `missing_mass` of infinitely many tokens p_i = i^−β/ζ(β), F → ∞.
 
-    The sum over tokens is an integral up to terms that fall faster than any power of F; v tokens: for F ≪ v^β alone.
+    The sum over tokens is an integral up to terms that fall faster than any power of F (β ≤ 3: 10⁻³ at F = 100, 10⁻⁴ at
+    3000). v tokens: for F ≪ v^β alone.
     Errors: NaN for β ≤ 1.
     """
     b, log_tail, f = _zipf(exponent, draws)
@@ -69,11 +70,13 @@ def retraining_draws(
     """F = π T + T_0 (1 − e^(−(1 − π) T/T_0)): T draws, a share π (`real`) of them real, the rest from a model of T_0.
 
     `effective_draws` of two generations. π = 0: T for T ≪ T_0, never more than T_0. π > 0: a plateau at T_0 until
-    π T > T_0, then π T: the clean law again, delayed by 1/π. Elementwise. Errors: `ValueError` for T_0 ≤ 0 or T < 0.
+    π T > T_0, then π T: the clean law again, delayed by 1/π. Elementwise.
+    Errors: `ValueError` for T_0 ≤ 0, T < 0 or π outside [0, 1].
     """
     t, t0, share = (jnp.asarray(x, float) for x in (draws, first, real))
-    _positive("draws", t, t >= 0)
-    _positive("first", t0, t0 > 0)
+    _require("draws", t, t >= 0)
+    _require("first", t0, t0 > 0)
+    _require("real", share, (share >= 0) & (share <= 1))
     return share * t - t0 * jnp.expm1(-(1 - share) * t / t0)
 
 
@@ -83,8 +86,10 @@ def cut_missing_mass(
     """The missing mass after F draws from the `kept` most probable tokens alone, renormalised: a tail that is cut.
 
     For Zipf's law of exponent β ~ F^−c + k^−(β−1) (Dohmatob et al.): fresh data, until the cut is all that is missing.
+    Errors: as `missing_mass`, and `ValueError` for `kept` below 1.
     """
     p = jnp.sort(jnp.asarray(probs, float))[::-1]
+    _require("kept", jnp.asarray(kept), jnp.asarray(kept) >= 1)
     inside = jnp.arange(p.size) < jnp.asarray(kept)
     mass = jnp.where(inside, p, 0.0).sum()
     one = lambda p, f: p * jnp.where(inside, jnp.exp(-p / mass * f), 1.0)
@@ -93,12 +98,12 @@ def cut_missing_mass(
 
 def _over_tokens(one, probs, draws):
     p, f = jnp.asarray(probs, float), jnp.asarray(draws, float)
-    _positive("probs", p, (p >= 0) & (p <= 1))
-    _positive("draws", f, f >= 0)
+    _require("probs", p, (p >= 0) & (p <= 1))
+    _require("draws", f, f >= 0)
     return jax.lax.map(lambda f: one(p, f).sum(), f.ravel()).reshape(f.shape)
 
 
-def _positive(name, value, inside):
+def _require(name, value, inside):
     if not isinstance(inside, Tracer) and not bool(inside.all()):
         raise ValueError(f"{name}: got {value[~inside].ravel()[0]}, expected finite numbers in range; try target.probs")
 

@@ -1,4 +1,4 @@
-"""Token counts, lost tokens and fixation against tabulated exact values, dense matrices and simulation."""
+"""Token counts, fixation and turnover against tabulated exact values, dense matrices and simulation."""
 
 import itertools
 
@@ -93,47 +93,6 @@ def test_surviving_tokens_follow_the_published_settings(x64, shift, exponent, ex
     np.testing.assert_allclose(got, expected, atol=5.1e-4)
 
 
-def test_survival_of_a_bernoulli_token(x64):
-    alive_at = theory.additive(alive, C(0.0), C(100), np.array([0.01]), 49)[np.array([0, 9, 24, 49])]
-    np.testing.assert_allclose(alive_at, [0.63397, 0.16139, 0.07501, 0.04112], atol=6e-6)
-    bound = [1 - float(theory.absence(0.01, 0.0, 100, t)) for t in (0, 9, 24, 49)]
-    np.testing.assert_allclose(bound, [0.63212, 0.15824, 0.07167, 0.03765], atol=6e-6)
-
-
-def test_survival_without_fresh_data_is_that_of_a_branching_line(x64):
-    got = [k * float(theory.survival_factor(0.0, k - 1)) for k in (1, 2, 5, 10, 50, 500)]
-    np.testing.assert_allclose(got, [1, 1.2642, 1.5604, 1.7225, 1.9188, 1.9886], atol=6e-5)
-
-
-def test_survival_factor_takes_its_tabulated_values(precision):
-    table = {
-        0.5: 0.870268, 0.1: 0.399745, 0.25: 0.655590, 0.05: 0.258183, 0.02: 0.136410, 0.01: 0.0813109, 0.001: 0.0126458,
-    }  # fmt: skip
-    for alpha, expected in table.items():
-        relative = 5e-6 if precision == "x64" else 5e-5
-        assert float(theory.survival_factor(alpha)) == pytest.approx(expected, rel=relative)
-        assert float(theory.survival_factor(alpha, 20_000)) == pytest.approx(expected, rel=relative)
-    assert float(theory.survival_factor(0.0)) == 0
-    assert float(theory.survival_factor(1.0)) == 1
-
-
-def test_survival_factor_of_vanishing_inflow_has_its_limit(x64):
-    for alpha in (1e-5, 1e-7, 1e-9):
-        assert float(theory.survival_factor(alpha)) == pytest.approx(2 * alpha * np.log(1 / (2 * alpha)), rel=0.02)
-
-
-def test_distinct_tokens_are_counted_by_the_survival_factor():
-    p = zipf(1000)
-    for alpha, expected in ((0.5, 305.5), (0.1, 180.0), (0.02, 80.4)):
-        assert float((1 - theory.absence(p, alpha, 1000)).sum()) == pytest.approx(expected, abs=0.06)
-
-
-def test_absence_of_a_rare_token_is_close_to_the_exact_chain(x64):
-    for p, approximate, exact in ((0.002, 0.449558, 0.449058), (0.0005, 0.818835, 0.818667)):
-        assert float(theory.absence(p, 0.1, 1000)) == pytest.approx(approximate, abs=6e-7)
-        assert theory.token_law(p, C(0.1), C(1000), 120)[0] == pytest.approx(exact, abs=2e-6)
-
-
 def test_fixation_times_are_those_of_the_exact_chain():
     for k, n, exact, diffusion in ((5, 100, 165.566, 167.71), (10, 50, 88.061, 90.02), (10, 100, 177.851, 180.04)):
         assert theory.fixation_time(zipf(k), n) == pytest.approx(exact, abs=6e-4)
@@ -169,6 +128,127 @@ def test_stationary_law_is_nearly_beta(x64):
     assert abs(law.cumsum() - beta).max() == pytest.approx(0.004, abs=5e-4)
 
 
+def test_times_given_the_fate_add_up_to_the_time_of_absorption():
+    p = np.array([0.1, 0.5])
+    times, diffusion = theory.conditional_times(p, 100), theory.conditional_times_diffusion(p, 100)
+    both = times.probability * times.fixation + (1 - times.probability) * times.loss
+    np.testing.assert_allclose(both, [63.4545, 136.602], atol=6e-4)
+    np.testing.assert_allclose(both, [theory.fixation_time(np.array([x, 1 - x]), 100) for x in p], rtol=1e-12)
+    np.testing.assert_allclose(times[1:], np.stack(diffusion), rtol=0.04)
+    np.testing.assert_allclose([times.fixation[0], times.loss[0]], [187.42574, 49.67988], atol=1e-5)
+    certain = theory.conditional_times(np.array([0.0, 1.0]), 10)
+    assert certain.fixation[1] == certain.loss[0] == 1
+    assert np.isnan(certain.fixation[0]) and np.isnan(certain.loss[1])
+    assert np.isfinite(np.stack(theory.conditional_times_diffusion(np.array([0.0, 1.0]), 10))).all()
+
+
+def test_times_given_the_fate_are_those_of_the_chain_that_meets_it():
+    chain, times = theory.two_token_chain(0.2, 0.0, 30), theory.conditional_times(np.array([0.2]), 30)
+    for count, time, chance in ((30, times.fixation, 0.2), (0, times.loss, 0.8)):
+        law = chain.first_time_law((count,), 2000)
+        assert law[-1] == pytest.approx(chance, abs=1e-10)
+        assert 1 + (law[-1] - law).sum() / law[-1] == pytest.approx(time[0], rel=1e-9)
+
+
+@pytest.mark.parametrize(("p", "n"), [(zipf(5), C(60)), (zipf(2), C(30)), (zipf(8), jc.PowerLaw(8.0, exponent=0.5))])
+def test_the_tail_of_the_fixation_time_is_bracketed(x64, p, n):
+    exact = 1 - theory.additive(lambda x, p: x == 1, C(0.0), n, p, 150)
+    tail = theory.fixation_tail(p, n, 150)
+    assert (tail.low <= exact + 1e-12).all() and (exact <= tail.high + 1e-12).all()
+
+
+def test_the_tail_of_the_fixation_time_has_its_leading_term(x64):
+    tail = theory.fixation_tail(zipf(5), C(100), 300)
+    np.testing.assert_allclose(tail.leading[jnp.array([199, 299])], [0.2797, 0.1037], rtol=0.04)
+    h_star = 1 - (zipf(5) ** 2).sum()
+    np.testing.assert_allclose(tail.low[199], h_star * 0.99**200 / (1 - 1 / 5), rtol=1e-12)
+    one = theory.fixation_tail(np.array([1.0, 0.0]), C(10), 5)
+    assert float(jnp.max(one.high)) == 0
+
+
+def test_the_chain_has_the_laws_of_a_token():
+    chain = theory.two_token_chain(0.3, 0.05, 40)
+    laws = chain.laws(60)
+    np.testing.assert_allclose(laws[-1], theory.token_law(0.3, C(0.05), C(40), 60), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(laws[-1], chain.law(60), atol=1e-13)
+    np.testing.assert_allclose(laws.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(laws @ np.arange(41), 12, rtol=1e-12)
+    started = chain.laws(3, start=40) @ np.arange(41) / 40
+    np.testing.assert_allclose(started - 0.3, 0.7 * 0.95 ** np.arange(4), rtol=1e-12)
+
+
+def test_the_stationary_law_of_the_chain_is_reached_and_has_the_plateau(x64):
+    chain = theory.two_token_chain(0.3, 0.05, 200)
+    law = chain.stationary()
+    np.testing.assert_allclose(law @ chain.matrix, law, atol=1e-14)
+    np.testing.assert_allclose(law, chain.law(1000), atol=1e-14)
+    x = np.arange(201) / 200
+    assert law @ (x - 0.3) ** 2 / 0.21 == pytest.approx(float(theory.plateau(0.05, 200)), rel=1e-12)
+    assert theory.two_token_chain(0.3, 1.0, 50).stationary() == pytest.approx(stats.binom.pmf(np.arange(51), 50, 0.3))
+
+
+def test_the_stationary_law_is_nearly_dirichlet_with_its_factor_2(x64):
+    n, alpha, p = 1000, 0.002, np.array([0.1, 0.9])
+    law, x = theory.two_token_chain(p[0], alpha, n).stationary(), np.arange(n + 1) / n
+    mean, sd = law @ x, np.sqrt(law @ (x - law @ x) ** 2)
+    skew, kurtosis = law @ ((x - mean) / sd) ** 3, law @ ((x - mean) / sd) ** 4 - 3
+    np.testing.assert_allclose([1000 * sd**2, 10 * skew, kurtosis], [18.0288, 19.865, 4.218], atol=5.1e-4)
+    a = theory.stationary_dirichlet(p, alpha, n)
+    np.testing.assert_allclose(a, [0.4, 3.6], rtol=1e-12)
+    _, variance, beta_skew, beta_kurtosis = stats.beta.stats(*a, moments="mvsk")
+    np.testing.assert_allclose([variance, beta_skew, beta_kurtosis], [0.0180, 1.9876, 4.222], rtol=2e-4)
+    assert abs(law.cumsum() - stats.beta.cdf(x + 0.5 / n, *a)).max() == pytest.approx(0.010, abs=1e-3)
+
+
+def test_first_times_of_the_chain(x64):
+    chain = theory.two_token_chain(0.5, 0.0, 100)
+    assert 1 + chain.first @ chain.first_time((0, 100)) == pytest.approx(136.602, abs=6e-4)
+    assert np.isinf(chain.first_time((0,))[1:]).all() and chain.first_time((0,))[0] == 0
+    with_real = theory.two_token_chain(0.1, 0.05, 30)
+    law = with_real.first_time_law((0,), 3000)
+    assert (np.diff(law) >= -1e-15).all() and law[0] == pytest.approx(0.9**30)
+    assert (1 - law).sum() == pytest.approx(with_real.first @ with_real.first_time((0,)), rel=1e-9)
+    rest = 1 - theory.two_token_chain(0.5, 0.0, 1000).law(10, start=5)[0]
+    assert float(theory.lineage_survival(5, 10)) == pytest.approx(rest, rel=3e-3)
+
+
+def test_groups_of_tokens_are_one_token():
+    p, together = np.array([0.2, 0.3, 0.5]), theory.two_token_chain(0.5, 0.1, 12)
+    rng = np.random.default_rng(3)
+    counts = rng.multinomial(12, p, 40_000)
+    for _ in range(5):
+        counts = rng.multinomial(12, 0.1 * p + 0.9 * counts / 12)
+    observed = np.bincount(counts[:, :2].sum(1), minlength=13)
+    assert stats.chisquare(observed, together.law(5) * len(counts)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("threshold", [0.9, 1.0])
+def test_turnover_of_two_tokens_is_that_of_simulated_ones(threshold):
+    rng, n, lineages, p = np.random.default_rng(7), 20, 20_000, 0.3
+    counts = rng.binomial(n, p, lineages)
+    ids = []
+    for t in range(121):
+        if t:
+            counts = rng.binomial(n, 0.5 / t * p + (1 - 0.5 / t) * counts / n)
+        ids.append(np.where(counts >= threshold * n, 0, np.where(n - counts >= threshold * n, 1, -1)))
+    changes = np.asarray(jc.metrics.turnover(np.stack(ids, -1)))
+    alpha = jc.PowerLaw(0.5, exponent=-1.0)
+    exact = theory.two_token_turnover(p, alpha, C(n), 120, threshold)
+    assert abs(changes.mean() - exact[-1]) < 4 * changes.std() / np.sqrt(lineages)
+
+
+def test_turnover_is_the_number_of_real_draws_that_take_over(x64):
+    times = np.array([250, 500, 1000])
+    for exponent in (1.0, 1.5):
+        alpha = jc.PowerLaw(0.5, exponent=-exponent)
+        leading = np.diff(theory.turnover(np.array([0.3, 0.7]), alpha, 1000)[times])
+        exact = np.diff(theory.two_token_turnover(0.3, alpha, C(20), 1000)[times])
+        begun = 2 * 20 * exponent / times[:-1]  # by real draws of up to some 2 n generations ago, when α was larger
+        assert (exact / leading >= 1).all() and (exact / leading - 1 < begun).all()
+    log = theory.turnover(np.full(5, 0.2), jc.PowerLaw(0.5, exponent=-1.0), 4000)
+    assert float(log[4000] - log[2000]) == pytest.approx(0.277, abs=5e-4)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -176,8 +256,16 @@ def test_stationary_law_is_nearly_beta(x64):
         (lambda: theory.additive(alive, C(0.5), C(6000), zipf(3), 3), "n: got 6000"),
         (lambda: theory.additive(alive, C(0.5), C(10), np.array([1.5]), 3), "probs: got"),
         (lambda: theory.token_law(-0.1, C(0.5), C(10), 3), "probs: got"),
-        (lambda: theory.survival_factor(-0.1), "alpha: got -0.1"),
         (lambda: theory.fixation_time(zipf(3), 0), "n: got 0"),
+        (lambda: theory.conditional_times(zipf(3), 6000), "n: got 6000"),
+        (lambda: theory.two_token_chain(0.5, 0.1, 0), "n: got 0"),
+        (lambda: theory.two_token_chain(1.5, 0.1, 10), "p: got 1.5"),
+        (lambda: theory.two_token_chain(0.5, -0.1, 10), "alpha: got -0.1"),
+        (lambda: theory.two_token_chain(0.5, 0.0, 10).stationary(), "alpha: got 0"),
+        (lambda: theory.two_token_chain(0.5, 0.1, 10).first_time((11,)), "counts: got"),
+        (lambda: theory.two_token_turnover(0.5, C(0.1), C(10), 5, 0.5), "threshold: got 0.5"),
+        (lambda: theory.two_token_turnover(0.5, C(0.1), C(6000), 5), "n: got 6000"),
+        (lambda: theory.stationary_dirichlet(zipf(3), 1.5, 10), "alpha: got 1.5"),
     ],
 )
 def test_bad_input_is_named(call, message):
