@@ -57,7 +57,7 @@ def _debiased(alpha_t, n_t, seen_t, spread_t, decay):
         alpha, n, seen, spread = now
         added = n * seen**2
         weight = jnp.where(added > 0, decay, 1.0) * weight + added
-        gain, safe = added / weight, jnp.where(seen > 0, seen, 1.0)
+        gain, safe = added / weight, jnp.where(seen > 0, seen, jnp.ones_like(seen))
         kept, kept2 = 1 - alpha, (1 - alpha) ** 2 + spread
         pull = 1 - alpha / safe
         noise = (1 - kept2 * chain) / n
