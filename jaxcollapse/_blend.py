@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Num
 from jaxcollapse._curate import check, fitting, fraction, number, replaced, table
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._schedule import brief
-from jaxcollapse.families.tabular import Categorical
+from jaxcollapse.families.tabular import Categorical, as_array
 
 
 class Contaminate(eqx.Module):
@@ -31,11 +31,11 @@ class Contaminate(eqx.Module):
     """
 
     other: Categorical
-    epsilon: Num[ArrayLike, "*c"]
+    epsilon: Num[ArrayLike, "*rows"]
 
-    def __init__(self, other: Categorical | Num[ArrayLike, "*c v"], epsilon: Num[ArrayLike, "*c"]):
+    def __init__(self, other: Categorical | Num[ArrayLike, "*c v"], epsilon: Num[ArrayLike, "*rows"]):
         self.other = other if isinstance(other, Categorical) else Categorical(other)
-        self.epsilon = epsilon
+        self.epsilon = as_array(epsilon)
         check("epsilon", epsilon, fraction, "numbers in [0, 1]", 0.1, (0, 1))
 
     def __call__(self, model: AbstractModel) -> Categorical:
@@ -68,7 +68,7 @@ class Mixing(eqx.Module):
             if not lawful.all():
                 row = np.asarray(weights)[int(np.argmin(lawful))]
                 raise ValueError(f"weights: got the row {brief(row)}, expected {expected}; try W / W.sum(1)[:, None]")
-        self.weights = weights
+        self.weights = as_array(weights)
 
     def __call__(self, model: AbstractModel) -> Categorical:
         rows, weights = table(model).probs, jnp.asarray(self.weights, float)

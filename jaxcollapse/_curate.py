@@ -23,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._schedule import brief
-from jaxcollapse.families.tabular import AbstractTable, Categorical
+from jaxcollapse.families.tabular import AbstractTable, Categorical, as_array
 
 Rows = Float[Array, "*c v"]
 
@@ -81,7 +81,7 @@ class TopK(eqx.Module):
     def __call__(self, model: AbstractModel) -> Categorical:
         rows, k = table(model).probs, number(self.k, _whole)
         order = jnp.argsort(-rows, axis=-1, stable=True)
-        return kept(model, jnp.where(_rank(order) < k, rows, 0.0) + 0.0 * k)
+        return kept(model, jnp.where(_rank(order).astype(k.dtype) < k, rows, 0.0) + 0.0 * k)
 
 
 class Verifier(eqx.Module):
@@ -94,7 +94,7 @@ class Verifier(eqx.Module):
     Where a row would pass nothing, it stays as it is. Error: `ValueError` for a rate or a g outside [0, 1].
     """
 
-    good: Num[ArrayLike, "*c v"] | Bool[ArrayLike, "*c v"]
+    good: Num[ArrayLike, "*c v"] | Bool[ArrayLike, "*c v"] = eqx.field(converter=as_array)
     false_positive: Num[ArrayLike, ""] = 0.0
     false_negative: Num[ArrayLike, ""] = 0.0
 
@@ -116,7 +116,7 @@ class Tilt(eqx.Module):
     candidates with probability ∝ e^{s r}. Errors: `ValueError` for what is not finite.
     """
 
-    reward: Num[ArrayLike, "*c v"]
+    reward: Num[ArrayLike, "*c v"] = eqx.field(converter=as_array)
     strength: Num[ArrayLike, ""] = 1.0
 
     def __check_init__(self):
@@ -140,7 +140,7 @@ class BestOf(eqx.Module):
     """
 
     n: Num[ArrayLike, ""]
-    reward: Num[ArrayLike, "*c v"]
+    reward: Num[ArrayLike, "*c v"] = eqx.field(converter=as_array)
 
     def __check_init__(self):
         check("n", self.n, lambda n: (n >= 1) & (n < np.inf), "one finite number of at least 1", 4)
@@ -149,7 +149,7 @@ class BestOf(eqx.Module):
     def __call__(self, model: AbstractModel) -> Categorical:
         n = number(self.n, lambda n: (n >= 1) & (n < jnp.inf))
         reward = number(fitting("reward", self.reward, model), jnp.isfinite)
-        return kept(model, _best(table(model).probs, jnp.broadcast_to(reward, table(model).probs.shape), n))
+        return kept(model, _best(table(model).probs, reward, n))
 
 
 class Chain(eqx.Module):
@@ -195,7 +195,8 @@ def _rank(order: Array) -> Array:
 
 def _best(p: Rows, reward: Rows, n: Float[Array, ""]) -> Rows:
     """Weights of the best of n draws, level by level of equal reward, best first."""
-    return jnp.vectorize(_best_in_row, signature="(v),(v),()->(v)")(p / p.sum(-1, keepdims=True), reward, n)
+    in_row = lambda p, reward: _best_in_row(p, reward, n)
+    return jnp.vectorize(in_row, signature="(v),(v)->(v)")(p / p.sum(-1, keepdims=True), reward)
 
 
 def _best_in_row(p: Float[Array, " v"], reward: Float[Array, " v"], n: Float[Array, ""]) -> Float[Array, " v"]:
@@ -224,12 +225,12 @@ def number(value: Num[ArrayLike, "*k"] | Bool[ArrayLike, "*k"], valid: Callable[
     return jnp.where(valid(value), value, jnp.nan)
 
 
-def fitting(name: str, value: ArrayLike, model: AbstractModel) -> ArrayLike:
-    """The value, if it has the shape of the table or of one of its rows."""
+def fitting(name: str, value: ArrayLike, model: AbstractModel) -> Num[Array, "*c v"] | Bool[Array, "*c v"]:
+    """The value in the shape of the table; `ValueError` unless it has that of the table or of a row."""
     shape = table(model).probs.shape
     if jnp.shape(value) not in (shape, shape[-1:]):
         raise ValueError(f"{name}: got shape {jnp.shape(value)} for a table of shape {shape}, expected one a token")
-    return value
+    return jnp.broadcast_to(jnp.asarray(value), shape)
 
 
 def check(name, value, valid, expected, example, dimensions=(0,)):

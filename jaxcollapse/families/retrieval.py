@@ -11,6 +11,7 @@ Source: Khandelwal et al., kNN-LM, arXiv 1911.00172 (λ = 0.25 on WikiText-103);
 
 from typing import cast
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -19,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 from jaxcollapse._data import EMPTY, AbstractData, Counts
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
-from jaxcollapse.families.tabular import AbstractTable, Categorical
+from jaxcollapse.families.tabular import AbstractTable, Categorical, as_array
 
 
 class Retrieved(AbstractTable):
@@ -50,7 +51,7 @@ class Retrieval(AbstractLearner):
 
     inner: AbstractLearner
     weight: Num[ArrayLike, ""] = 0.25
-    datastore: Num[ArrayLike, "*c v"] | None = None
+    datastore: Num[ArrayLike, "*c v"] | None = eqx.field(default=None, converter=as_array)
 
     def __check_init__(self):
         if not isinstance(self.inner, AbstractLearner):

@@ -30,6 +30,11 @@ from jaxcollapse._schedule import brief
 from jaxcollapse.sampling import binomial, multinomial
 
 
+def as_array(value):
+    """Lists as arrays, whose numbers JAX would otherwise take one by one; the rest as it is."""
+    return np.asarray(value) if isinstance(value, list | tuple) else value
+
+
 class AbstractTable(AbstractModel):
     """A model that is a table of next-token probabilities `v`, or `c v` with the law π of its contexts."""
 
@@ -97,7 +102,7 @@ class Tabular(AbstractLearner):
                       mixture weight α is that of a document, not of a token.
     """
 
-    smoothing: Num[ArrayLike, "*prior"] = 0.0
+    smoothing: Num[ArrayLike, "*prior"] = eqx.field(default=0.0, converter=as_array)
     document_length: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
@@ -150,15 +155,16 @@ class Tabular(AbstractLearner):
         fitted = jnp.where(rows > EMPTY, (data.counts.astype(float) + beta) / total, model.probs)
         return eqx.tree_at(lambda m: m.probs, model, jnp.where(rows >= 0, fitted, jnp.nan))
 
-    def prior(self, shape: tuple[int, ...]) -> Float[Array, "*prior"]:
-        """β as floats, NaN where a traced one is none; `ValueError` unless it fits a table of this shape."""
+    def prior(self, shape: tuple[int, ...]) -> Float[Array, "*c"]:
+        """β, a number or a table of this shape, NaN where a traced one is none; `ValueError` where it does not fit."""
         beta = jnp.asarray(self.smoothing, float)
         if beta.ndim and beta.shape not in (shape, shape[-1:]):
             raise ValueError(
                 f"smoothing: got shape {beta.shape} for a table of shape {shape}, expected one number, or one for each "
                 "token; try a number"
             )
-        return jnp.where(_pseudo_counts(beta), beta, jnp.nan)
+        beta = jnp.where(_pseudo_counts(beta), beta, jnp.nan)
+        return jnp.broadcast_to(beta, shape) if beta.ndim else beta
 
 
 class PosteriorSampling(AbstractLearner):
@@ -196,7 +202,7 @@ class PosteriorSampling(AbstractLearner):
     def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
         """Dirichlet(N + β) in visited contexts, the previous row in the others, NaN where counts are marked."""
         mean = self.inner.fit(data, model, key=key).probs
-        visited = (data.counts.sum(-1, keepdims=True) > EMPTY) & ~jnp.isnan(mean)
+        visited = (data.counts.sum(-1, keepdims=True).astype(float) > EMPTY) & ~jnp.isnan(mean)
         posterior = data.counts.astype(float) + self.inner.prior(data.counts.shape)
         return eqx.tree_at(lambda m: m.probs, model, jnp.where(visited, _dirichlet(key, posterior), mean))
 

@@ -83,6 +83,7 @@ def contamination_floor(
     """
     p, q = jnp.asarray(probs, float), jnp.asarray(other, float)
     epsilon = jnp.asarray(epsilon, float)[..., None]
+    p, q = (jnp.expand_dims(x, tuple(range(epsilon.ndim - 1))) for x in (p, q))
     mixture = (1 - epsilon) * p + epsilon * q
     return (1 - jnp.sum(mixture**2, -1)) / jnp.asarray(n, float) + jnp.sum((epsilon * (q - p)) ** 2, -1)
 
@@ -172,7 +173,7 @@ def _moments(alpha, n, probs, generations, *, smoothing, posterior="mean", other
         return (mean, variance), (mean, variance)
 
     _, (mean, variance) = jax.lax.scan(step, (p, jnp.zeros((), p.dtype)), (alpha_t, n_t))
-    return Moments(mean, variance, variance + squared(mean - p), 1 - variance - squared(mean))
+    return Moments(mean, variance, variance + squared(mean - p[None]), 1 - variance - squared(mean))
 
 
 def _prior(smoothing: Num[ArrayLike, "*prior"], p: Float[Array, " v"]) -> Float[Array, " v"]:

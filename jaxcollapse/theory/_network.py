@@ -22,8 +22,9 @@ def network(
 ) -> Float[Array, "times c c"]:
     """S_t of a loop with `Nodes()` and `curate=Mixing(W)`, t = 0..T; n draws a node, rounded as the loop does.
 
-    W = I: independent lineages; W_ij = 1/c: every node reads a web of c n draws, and r falls towards that of one
-    lineage of their size. Errors: `ValueError` for a W that is not row-stochastic, or schedules out of range.
+    W = I: independent lineages. W_ij = 1/c: the mean of all nodes, the web that all read, is exactly one lineage of
+    c n draws, and a node n draws from its mixture with the truth.
+    Errors: `ValueError` for a W that is not row-stochastic, or schedules out of range.
     """
     return network_recursion(*evaluate(alpha, n, generations), mixing)
 
