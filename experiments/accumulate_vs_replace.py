@@ -4,9 +4,9 @@
     accumulate            D_t = D_{t−1} + S_t                 Σ_{i≤t+1} 1/i²  → π²/6
     accumulate-subsample  n of all rows drawn so far          → π²/2 − 2
 
-α = 0, n draws a generation. The inflation is the error relative to that of generation 0: for a table n r_t (at
-finite n accumulation ends at n times `theory.accumulation_limit`), for linear regression ‖ŵ_t − w*‖² (n − d − 1)/(σ² d).
-Regression runs on designs that are fresh in every generation, and accumulates on the same X each round as well.
+α = 0, n draws a generation. The inflation is the error relative to that of generation 0: n r_t for a table (it ends at
+n times `theory.accumulation_limit` where data accumulate), ‖ŵ_t − w*‖² (n − d − 1)/(σ² d) for linear regression, whose
+designs are fresh in every generation; it accumulates on the same X each round as well.
 
 Sources: Gerstgrasser et al., arXiv 2404.01413; Dey and Donoho, arXiv 2410.22812; Kazdan et al., arXiv 2410.16713.
 
@@ -15,7 +15,6 @@ Sources: Gerstgrasser et al., arXiv 2404.01413; Dey and Donoho, arXiv 2410.22812
 
 import json
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -24,61 +23,56 @@ import numpy as np
 import jaxcollapse as jc
 
 AXES = {"n": np.array([60.0, 200.0, 1000.0])}
-REGIMES = {
-    "replace": jc.Replace(),
-    "accumulate": jc.Accumulate(),
-    "accumulate-subsample": jc.Subsample(jc.Accumulate()),
-}
+REGIMES = ("replace", "accumulate", "accumulate-subsample", "accumulate, same X")
 LIMITS = {"accumulate": np.pi**2 / 6, "accumulate-subsample": np.pi**2 / 2 - 2}
 FAMILIES = {"table": "table of 30 tokens", "regression": "linear regression, 10 covariates"}
 RECORDED = 24
 
 
-def experiment(n, *, key, generations=100, lineages=1000, vocab=30, dimension=10):
+def experiment(n, *, key, generations=100, lineages=400, vocab=30, dimension=10):
     """Inflation of every lineage at some generations, by family and regime."""
     at = times(generations)
-    found = {"generation": ("generation", at, {"long_name": "generation t"})}
-    for i, (family, loop) in enumerate(loops(n, vocab, dimension).items()):
-        for j, (name, regime) in enumerate(REGIMES.items()):
-            k = jr.fold_in(jr.fold_in(key, i), j)
-            found[f"{family}, {name}"] = run(loop, regime, inflation(family, n, dimension), at, lineages, k)
-    k = jr.fold_in(key, 2)
-    found["regression, accumulate, same X"] = run_same_x(n, dimension, at, lineages, k)
-    attrs = {"long_name": "error over that of generation 0", "units": "1"}
-    return {name: x if name == "generation" else (("lineage", "generation"), x, attrs) for name, x in found.items()}
-
-
-def loops(n, vocab, dimension):
-    """The targets and learners, with α = 0 and no regime yet."""
-    shared = (jc.Replace(), jc.Constant(0.0), jc.Constant(n))
+    k_table, k_line, k_same = jr.split(key, 3)
     line = jc.LinearModel(np.ones(dimension) / np.sqrt(dimension))
-    return {"table": jc.Loop(jc.zipf(vocab), jc.Tabular(), *shared), "regression": jc.Loop(line, jc.Ridge(), *shared)}
+    table_unit, line_unit = n / jc.metrics.diversity(jc.zipf(vocab).probs), (n - dimension - 1) / dimension
+    found = {
+        "table": by_regime(jc.zipf(vocab), jc.Tabular(), n, table_unit, at, lineages, k_table),
+        "regression": by_regime(line, jc.Ridge(), n, line_unit, at, lineages, k_line),
+    }
+    found["regression"]["accumulate, same X"] = same_x(line, n, line_unit, at, lineages, k_same)
+    attrs = {"long_name": "error over that of generation 0", "units": "1"}
+    return {"generation": ("generation", at, {"long_name": "generation t"})} | {
+        f"{family}, {regime}": (("lineage", "generation"), x, attrs)
+        for family, runs in found.items()
+        for regime, x in runs.items()
+    }
 
 
-def inflation(family, n, dimension):
-    if family == "regression":
-        return lambda model, target: (n - dimension - 1) / dimension * model.summary(target)["squared_error"]
-    return lambda model, target: n * model.summary(target)["squared_error"] / jc.metrics.diversity(target.probs)
+def by_regime(target, learner, n, unit, at, lineages, key):
+    """Replacement and accumulation are one program, that of a memory with decay ρ = 0 and 1."""
+    k_memory, k_subsample = jr.split(key)
+
+    def run(regime, key):
+        loop = jc.Loop(target, learner, regime, jc.Constant(0.0), jc.Constant(n))
+        record = lambda lineage, batch: unit * lineage.model.summary(target)["squared_error"]
+        return jc.ensemble(loop, int(at[-1]), lineages=lineages, key=key, record=record, record_at=at)[1]
+
+    leaky = jax.vmap(lambda decay, key: run(jc.Accumulate(decay=decay), key))
+    replaced, pooled = leaky(jnp.array([0.0, 1.0]), jr.split(k_memory))
+    subsampled = run(jc.Subsample(jc.Accumulate()), k_subsample)
+    return dict(zip(REGIMES, (replaced, pooled, subsampled), strict=False))
 
 
-def run(loop, regime, measure, at, lineages, key):
-    loop = eqx.tree_at(lambda loop: loop.regime, loop, regime)
-    record = lambda lineage, batch: measure(lineage.model, loop.target)
-    return jc.ensemble(loop, int(at[-1]), lineages=lineages, key=key, record=record, record_at=at)[1]
-
-
-def run_same_x(n, dimension, at, lineages, key):
-    """Each lineage draws its X once, n rows of N(0, I), here by the R of its QR decomposition, since n is swept."""
-    measure = inflation("regression", n, dimension)
+def same_x(line, n, unit, at, lineages, key):
+    """Each lineage draws its X once: n rows of N(0, I), kept as d rows with the same XᵀX, since n is swept."""
+    d = line.weights.size
 
     def one(key):
         k_x, k_run = jr.split(key)
-        gram = jc.LinearModel(np.zeros(dimension)).moments(n.astype(int), key=k_x).gram
-        # Any X with this XᵀX is the same design: d rows, each of weight n/d.
-        design = jnp.linalg.cholesky(gram).T * jnp.sqrt(dimension / n)
-        target = jc.LinearModel(np.ones(dimension) / np.sqrt(dimension), 1.0, design)
+        gram = line.moments(n.astype(int), key=k_x).gram
+        target = jc.LinearModel(line.weights, line.noise, jnp.linalg.cholesky(gram).T * jnp.sqrt(d / n))
         loop = jc.Loop(target, jc.Ridge(), jc.Accumulate(), jc.Constant(0.0), jc.Constant(n))
-        record = lambda lineage, batch: measure(lineage.model, target)
+        record = lambda lineage, batch: unit * lineage.model.summary(target)["squared_error"]
         return jc.simulate(loop, int(at[-1]), key=k_run, record=record, record_at=at)[1]
 
     return jax.vmap(one)(jr.split(key, lineages))
@@ -88,30 +82,31 @@ def times(generations):
     return np.unique(np.rint(np.geomspace(1, generations, RECORDED)).astype(int))
 
 
-def exact(family, name, n, generations, dimension):
-    """The exact inflation at t = 0..T, or None where only the limit is known."""
+def exact(family, regime, n, generations, dimension):
+    """The exact inflation at t = 0..T; None for subsampled regression, where only that of n → ∞ is known."""
     alpha, size = jc.Constant(0.0), jc.Constant(n)
     if family == "table":
         laws = {"replace": jc.theory.risk, "accumulate": jc.theory.accumulate}
-        return n * np.asarray(laws.get(name, jc.theory.subsample)(alpha, size, generations))
+        return n * np.asarray(laws.get(regime, jc.theory.subsample)(alpha, size, generations))
+    if regime == "accumulate, same X":
+        return np.asarray(jc.theory.accumulation_factor(generations))
     unit = dimension / (n - dimension - 1)
-    if name == "replace":
+    if regime == "replace":
         return np.asarray(jc.theory.regression(alpha, size, generations, dimension)) / unit
-    if name == "accumulate":
+    if regime == "accumulate":
         return np.asarray(jc.theory.regression_accumulate(size, generations, dimension)) / unit
-    return np.asarray(jc.theory.accumulation_factor(generations)) if "same X" in name else None
+    return None
 
 
 def analyse(run):
     """Mean, s.e. and the exact value of every family, regime and n; time along the last axis."""
     set_ = json.loads(run.attrs["settings"])
     found = {}
-    for key in (key for key in run.data_vars if ", " in key):
-        family, name = key.split(", ", 1)
-        x = run[key].transpose("n", "lineage", "generation").values.astype(float)
+    for family, regime in ((f, r) for f in FAMILIES for r in REGIMES if f"{f}, {r}" in run):
+        x = run[f"{family}, {regime}"].transpose("n", "lineage", "generation").values.astype(float)
         with jax.enable_x64(True):
-            theory = [exact(family, name, float(n), set_["generations"], set_["dimension"]) for n in run.n.values]
-        found[family, name] = {
+            theory = [exact(family, regime, float(n), set_["generations"], set_["dimension"]) for n in run.n.values]
+        found[family, regime] = {
             "mean": x.mean(1),
             "se": x.std(1, ddof=1) / np.sqrt(x.shape[1]),
             "exact": None if theory[0] is None else np.array(theory),
@@ -126,25 +121,23 @@ def summary(run):
     from rich.table import Table
 
     found, sizes, at, set_ = analyse(run)
-    table = Table(title=f"Error of generation {at[-1]} over that of generation 0, α = 0", box=SIMPLE)
-    for name in ("family", "regime", "n", "limit t, n → ∞", "exact value", "ours ± s.e.", "z"):
-        table.add_column(name, justify="left" if name in ("family", "regime") else "right", no_wrap=True)
+    table = Table(title=f"Error of generation {at[-1]} over that of generation 0, α = 0", box=SIMPLE, padding=(0, 1))
+    for column in ("family, regime", "n", "t, n → ∞", "exact", "ours ± s.e.", "z"):
+        table.add_column(column, justify="left" if "," in column and "→" not in column else "right", no_wrap=True)
     scores = []
-    for (family, name), e in found.items():
-        limit = LIMITS.get(name.removesuffix(", same X"))
+    for (family, regime), e in found.items():
+        limit = LIMITS.get(regime.removesuffix(", same X"))
+        z = None if e["exact"] is None else (e["mean"] - e["exact"][:, at]) / e["se"]
         for i, n in enumerate(sizes):
-            mean, se = e["mean"][i, -1], e["se"][i, -1]
-            value, z = ("–", "–") if e["exact"] is None else (e["exact"][i, -1], (mean - e["exact"][i, -1]) / se)
-            row = [f"{value:.4f}", f"{z:+.2f}"] if e["exact"] is not None else [value, z]
-            head = [family, name] if i == 0 else ["", ""]
-            limited = "t + 1" if limit is None else f"{limit:.4f}"
-            table.add_row(*head, f"{n:g}", limited, row[0], f"{mean:.4f} ± {se:.4f}", row[1])
-        if e["exact"] is not None:
-            scores.append((e["mean"] - e["exact"][:, at]) / e["se"])
+            theory, score = ("–", "–") if z is None else (f"{e['exact'][i, -1]:.4f}", f"{z[i, -1]:+.2f}")
+            ours = f"{e['mean'][i, -1]:.4f} ± {e['se'][i, -1]:.4f}"
+            name = f"{family}, {regime}" if i == 0 else ""
+            table.add_row(name, f"{n:g}", "∞" if limit is None else f"{limit:.4f}", theory, ours, score)
+        scores += [] if z is None else [z]
     z = np.abs(np.stack(scores))
     bound = _bound(z.size, set_["lineages"])
     line = f"all generations and sizes: worst |z| {z.max():.2f} over {z.size} comparisons (bound {bound:.2f})"
-    note = "– : no finite-n value is known for subsampled regression; its limit is that of the table."
+    note = "–: subsampled regression has no known value at finite n; its limit is the table's."
     return Group(table, line, note)
 
 
@@ -163,24 +156,33 @@ def figure(run):
     for ax, (family, title) in zip(axes, FAMILIES.items(), strict=True):
         _panel(ax, family, found, at, len(sizes) - 1)
         ax.set(title=f"{title}, n = {sizes[-1]:g}", xlabel="generation t", xscale="log", yscale="log", ylim=(0.9, 150))
+        for format_ in (ax.xaxis, ax.yaxis):
+            format_.set_major_formatter("{x:g}")
     axes[0].set_ylabel("error over that of generation 0")
-    figure.suptitle(f"Labels of the last generation only, α = 0: {set_['lineages']} lineages, bars of 2 s.e.")
+    figure.suptitle(f"No real data after generation 0: means of {set_['lineages']} lineages ± 2 s.e.")
     return figure
 
 
 def _panel(ax, family, found, at, i):
-    markers = dict(zip((*REGIMES, "accumulate, same X"), "osD^", strict=True))
-    for (name, marker), colour in zip(markers.items(), jc.plot.COLOURS, strict=False):
-        if (family, name) not in found:
+    t = np.arange(1, at[-1] + 1)
+    for regime, marker, colour in zip(REGIMES, "osD^", jc.plot.COLOURS, strict=False):
+        if (family, regime) not in found:
             continue
-        e = found[family, name]
+        e = found[family, regime]
         style = {"fmt": marker, "ms": 5, "capsize": 2, "mfc": "white", "lw": 1}
-        ax.errorbar(at, e["mean"][i], 2 * e["se"][i], color=colour, label=name, zorder=3, **style)
-        if e["exact"] is not None:
-            ax.plot(np.arange(1, at[-1] + 1), e["exact"][i, 1:], color=colour, lw=1.2)
-    for (name, limit), text in zip(LIMITS.items(), ("π²/6", "π²/2 − 2"), strict=True):
-        colour = jc.plot.COLOURS[list(REGIMES).index(name)]
-        ax.axhline(limit, color=colour, ls=":", lw=1)
-        ax.annotate(text, (at[-1], limit), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
+        ax.errorbar(at, e["mean"][i], 2 * e["se"][i], color=colour, label=regime, zorder=3, **style)
+        theory = large_n(at[-1]) if e["exact"] is None else e["exact"][i]
+        ax.plot(t, theory[1:], color=colour, lw=1.2, ls="-" if e["exact"] is not None else "--")
+    for name, text in (("accumulate", "π²/6"), ("accumulate-subsample", "π²/2 − 2")):
+        colour = jc.plot.COLOURS[REGIMES.index(name)]
+        ax.axhline(LIMITS[name], color=colour, ls=":", lw=1)
+        ax.annotate(text, (at[0], LIMITS[name]), xytext=(-2, 3), textcoords="offset points", color=colour)
     ax.plot([], [], color="0.4", lw=1.2, label="exact")
+    ax.plot([], [], color="0.4", lw=1.2, ls="--", label="exact for n → ∞")
     ax.legend(frameon=False, loc="upper left")
+
+
+def large_n(generations):
+    """The inflation of subsampling for n → ∞, in all regular families alike, t = 0..T."""
+    with jax.enable_x64(True):
+        return 1e8 * np.asarray(jc.theory.subsample(jc.Constant(0.0), jc.Constant(1e8), generations))
