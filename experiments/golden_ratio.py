@@ -73,7 +73,7 @@ def summary(run):
     found = analyse(run)
     n_s = found["settings"]["synthetic"]
     table = Table(title=f"Best weight of fresh real data, n_s = {n_s:g}", box=SIMPLE)
-    for name in ("k = n_r/n_s", "published, n → ∞", "exact w*", "exact, on this grid", "ours ± s.e.", "z"):
+    for name in ("k = n_r/n_s", "published, n → ∞", "exact w*", "exact, by our fit", "ours ± s.e.", "z"):
         table.add_column(name, justify="right")
     for k, w_star, on_grid, ours, error in found["minima"]:
         published = float(jc.theory.golden_weight(k))
@@ -110,8 +110,8 @@ def figure(run):
         bars = {"yerr": 2 * n_r * found["se"][i], "fmt": marker, "markersize": 4.5, "color": colour, "capsize": 2}
         ax.errorbar(found["weight"], n_r * found["mean"][i], label=f"k = $n_r/n_s$ = {k:g}", **bars)
         ax.plot(found["best"][i], found["best"][i], "*", color=colour, markersize=15, markeredgecolor="black", zorder=4)
-    ax.plot(fine, fine, color="0.5", linestyle=":", zorder=0)
-    ax.plot([], [], "*", color="white", markersize=13, markeredgecolor="black", label=r"exact minimum, $n_r r = w^*$")
+    ax.plot(fine, fine, color="0.5", linestyle=":", zorder=0, label="$n_r r = w$: all minima lie on it")
+    ax.plot([], [], "*", color="white", markersize=13, markeredgecolor="black", label="exact minimum $w^*$")
     ax.plot([], [], color="black", label=r"exact, T → ∞ (points: simulated ± 2 s.e.)")
     ax.set(xlabel="weight w of the fresh real draws", ylabel="risk over that of the real draws alone, $n_r\\, r$")
     ax.set_ylim(0, min(3.0, 1.05 * ax.get_ylim()[1]))
