@@ -71,10 +71,12 @@ class Moments(AbstractData):
         marked = (a < 0) | (b < 0) | jnp.isnan(a + b)
         w1, w2 = a.astype(float), b.astype(float)
         total = jnp.where(w1 + w2 > EMPTY, w1 + w2, 1.0)
-        start = jnp.where(w1 > EMPTY, self.mean, other.mean)  # so that no data change no digit
+        start = jnp.where(w1 > EMPTY, self.mean, other.mean)  # so that no data change no digit, here and in `first`
         delta = other.mean - start
         step = jnp.sqrt(w1 / total) * jnp.sqrt(w2) * delta
-        root = _root_of_sum(other.root, self.root, step[:, None])
+        first = w2 <= EMPTY
+        one, two = jnp.where(first, self.root, other.root), jnp.where(first, other.root, self.root)
+        root = _root_of_sum(one, two, step[:, None])
         nan = jnp.where(marked, jnp.nan, 0.0)
         weight = jnp.where(marked, -jnp.ones_like(a), a + b)
         return Moments(weight, start + delta * (w2 / total) + nan, root=root + nan)
@@ -132,7 +134,8 @@ def _strictly_lower(key: PRNGKeyArray, d: int) -> Float[Array, "d d"]:
     """Normal variates below the diagonal, from as many: a rectangle and its image turned by 180° make the triangle."""
     half = (d + 1) // 2
     rectangle = normal(key, (half, 2 * half - 1))
-    return jnp.tril(jnp.concatenate([rectangle[::-1, ::-1], rectangle])[:d, :d], -1)
+    square = jnp.pad(jnp.concatenate([rectangle[::-1, ::-1], rectangle]), ((0, 0), (0, 1)))
+    return jnp.tril(square[:d, :d], -1)
 
 
 def _without_replacement(pool: Moments, n, key) -> Moments:
@@ -159,7 +162,7 @@ def _solve(triangle: Float[Array, "d d"], x: Float[Array, "d k"]) -> Float[Array
     """triangle⁻¹ x, 0 along directions that the triangle does not have."""
     pivots = jnp.diagonal(triangle)
     if len(pivots) == 1:
-        return x / jnp.where(pivots > 0, pivots, jnp.inf)
+        return x / jnp.where(pivots > 0, pivots, jnp.inf)[None]
     missing = pivots <= 0
     known = jnp.where(missing[:, None], 0.0, x)
     solved = solve_triangular(triangle + jnp.diag(jnp.where(missing, 1.0, 0.0)), known, lower=True)
@@ -171,7 +174,7 @@ def _root(scatter: Float[Array, "d d"]) -> Float[Array, "d d"]:
     if scatter.size == 1:
         return jnp.sqrt(scatter)
     values, vectors = jnp.linalg.eigh(scatter)
-    symmetric = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+    symmetric = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]
     return _lower(symmetric.T)
 
 
@@ -191,7 +194,7 @@ def _root_of_sum(a: Float[Array, "d d"], b: Float[Array, "d d"], c: Float[Array,
 
 
 def _product(a: Float[Array, "d d"], b: Float[Array, "d *k"]) -> Float[Array, "d *k"]:
-    return a.reshape(1) * b if a.size == 1 else jnp.matmul(a, b, precision="highest")
+    return a[0, 0] * b if a.size == 1 else jnp.matmul(a, b, precision="highest")
 
 
 def _mark(x: Moments, marked) -> Moments:

@@ -64,7 +64,8 @@ class Normal(AbstractModel):
 
     def log_prob(self, x: Num[ArrayLike, "... d"]) -> Float[Array, "..."]:
         """Log-density in nats at points on the last axis, which has length 1 for d = 1; NaN where Σ is singular."""
-        z = _whiten(self.factor, jnp.asarray(x, float) - self.mean)
+        x = jnp.asarray(x, float)
+        z = _whiten(self.factor, x - jnp.broadcast_to(self.mean, x.shape))
         d = self.mean.size
         return -0.5 * (z * z).sum(-1) - jnp.log(jnp.diagonal(self.factor)).sum() - 0.5 * d * math.log(2 * math.pi)
 
@@ -75,7 +76,7 @@ class Normal(AbstractModel):
     def draw(self, number: int, *, key: PRNGKeyArray) -> Float[Array, "m d"]:
         """That many independent points."""
         z = normal(key, (number, self.mean.size))
-        return self.mean + jnp.matmul(z, self.factor.T, precision="highest")
+        return self.mean[None] + jnp.matmul(z, self.factor.T, precision="highest")
 
     def squared_wasserstein(self, other: "Normal") -> Float[Array, ""]:
         """W2² = ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 ‖L₁ᵀ L₂‖_*, the nuclear norm; in one dimension (σ₁ − σ₂)² at the end."""
@@ -121,11 +122,6 @@ class Gaussian(AbstractLearner):
 
     unbiased: bool = eqx.field(default=False, static=True)
 
-    def __check_init__(self):
-        if not isinstance(self.unbiased, bool):
-            got = brief(self.unbiased)
-            raise ValueError(f"unbiased: got {got}, expected True or False; try Gaussian(unbiased=True)")
-
     def least(self, target: Normal) -> int:
         """The fewest draws whose fit is positive definite: d + 1."""
         return target.mean.size + 1
@@ -165,7 +161,7 @@ class Gaussian(AbstractLearner):
 def _whiten(factor: Float[Array, "d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """L⁻¹ x for points on the last axis."""
     if factor.size == 1:
-        return x / factor[0]
+        return x / factor[0, 0]
     rows = x.reshape(-1, x.shape[-1]).T
     return solve_triangular(factor, rows, lower=True).T.reshape(x.shape)
 

@@ -8,14 +8,15 @@ variance [(n − s) V(θ*) + s V(θ_{t−1})]/n², and E V(θ_{t−1}) = V(θ*) 
 exponential law, does. Families: Morris, Ann. Statist. 10 (1982) 65; the recursion is derived here.
 """
 
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from jaxcollapse._schedule import Schedule, evaluate
 from jaxcollapse.theory._risk import affine_scan, checked, split_moments
 
 
 def mean_parameter(
-    alpha: Schedule, n: Schedule, generations: int, curvature: float, split: str = "random"
+    alpha: Schedule, n: Schedule, generations: int, curvature: Num[ArrayLike, ""], split: str = "random"
 ) -> Float[Array, " times"]:
     """r_t = E (θ_t − θ*)²/V(θ*) for t = 0..T; curvature v₂: −1 Bernoulli, 0 Poisson, 1 exponential.
 
@@ -25,4 +26,4 @@ def mean_parameter(
     alpha_t, n_t = evaluate(alpha, n, generations)
     alpha_t, n_t = checked(alpha_t.at[0].set(1.0), n_t)
     moments = split_moments(alpha_t, n_t, split)
-    return affine_scan(moments.pairs + (1 + curvature) * moments.share / n_t, 1 / n_t)
+    return affine_scan(moments.pairs + (1 + jnp.asarray(curvature, float)) * moments.share / n_t, 1 / n_t)

@@ -147,8 +147,8 @@ def gaussian_survival_bound(
 
 
 def gaussian_survival(
-    epsilon: float, n: int, fits: Num[ArrayLike, " k"], *, unbiased: bool = False
-) -> Float[np.ndarray, " k"]:
+    epsilon: float, n: int, fits: Num[ArrayLike, "*k"], *, unbiased: bool = False
+) -> Float[np.ndarray, " fits"]:
     """P(σ_k/σ* > ε) after k ≥ 2 fits of n draws without real data, to 10⁻⁸: the law of a product of χ variates.
 
     ½ + (1/π) ∫₀^∞ Im[e^{−iu ln ε} φ(u)^k] du/u,  φ(u) = E e^{iu ln σ} (Gil-Pelaez). NumPy in double precision.
