@@ -19,7 +19,7 @@ Weights: He, Xu and Cheng, arXiv 2502.18049; also Garg, Bhattacharya and Sur, ar
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
 from jaxcollapse._schedule import Constant, Schedule, evaluate
 from jaxcollapse.theory._risk import affine_scan, checked, split_moments
@@ -95,10 +95,10 @@ def fixed_design(
     v, w = jnp.asarray(spectrum, float), jnp.asarray(0.0 if weights is None else weights, float)
     w = jnp.broadcast_to(w, v.shape)[None]
     noise, penalty, decay = (jnp.asarray(x, float) for x in (noise, penalty, decay))
-    v = _positive("spectrum", v, v > 0, "eigenvalues above 0")[None]
-    noise = _positive("noise", noise, noise >= 0, "a standard deviation of at least 0")
-    penalty = _positive("penalty", penalty, penalty >= 0, "a number of at least 0")
-    decay = _positive("decay", decay, (decay >= 0) & (decay <= 1), "a number in [0, 1]")
+    v = _checked("spectrum", v, v > 0, "eigenvalues above 0")[None]
+    noise = _checked("noise", noise, noise >= 0, "a standard deviation of at least 0")
+    penalty = _checked("penalty", penalty, penalty >= 0, "a number of at least 0")
+    decay = _checked("decay", decay, (decay >= 0) & (decay <= 1), "a number in [0, 1]")
     alpha_t, n_t = evaluate(alpha, n, generations)
     moments = split_moments(alpha_t, n_t, split)
     return _in_eigenvectors(n_t, moments, v, w, noise, penalty, decay)
@@ -153,7 +153,7 @@ def golden_weight(ratio: Num[ArrayLike, "*P"]) -> Float[Array, "*P"]:
     k → ∞: 1; k → 0: √k. Exact at every n for regression with the same X. Errors: `ValueError` for k < 0.
     """
     k = jnp.asarray(ratio, float)
-    k = _positive("ratio", k, k >= 0, "n_r/n_s of at least 0")
+    k = _checked("ratio", k, k >= 0, "n_r/n_s of at least 0")
     return 2 * k / jnp.where(k > 0, jnp.sqrt(k * k + 4 * k) + k, 1.0)
 
 
@@ -172,12 +172,13 @@ def optimal_weight(real: Num[ArrayLike, "*#P"], synthetic: Num[ArrayLike, "*#P"]
 
 
 def _enough(n_t: Float[Array, " times"], dimension: int) -> Float[Array, " times"]:
-    return _positive("n", n_t, n_t >= dimension + 1, f"at least d + 1 = {dimension + 1} rows", keep=jnp.isnan(n_t))
+    return _checked("n", n_t, ~(n_t < dimension + 1), f"at least d + 1 = {dimension + 1} rows")
 
 
-def _positive(name, value, inside, expected, keep=None):
+def _checked(
+    name: str, value: Float[Array, "*P"], inside: Bool[Array, "*P"], expected: str
+) -> Float[Array, "*P"]:
     """The values; concrete ones out of range are refused, traced ones become NaN."""
-    inside = jnp.asarray(inside) if keep is None else inside | keep
     if not isinstance(inside, Tracer) and not bool(inside.all()):
         raise ValueError(f"{name}: got {value[~inside].ravel()[0]}, expected {expected}; try 1.0 or more")
     return jnp.where(inside, value, jnp.nan)
