@@ -14,6 +14,7 @@ sketches of parts add up to the sketch of the whole, in any order. For equal wei
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -71,12 +72,12 @@ class Atoms(AbstractData):
         self.priority = self.drawn / (1 - jr.uniform(key, weights.shape, weights.dtype))
 
     @property
-    def weights(self) -> Float[Array, " m"]:
-        return jnp.where(self.drawn > 0, jnp.maximum(self.drawn, self.threshold), self.drawn)
+    def weights(self) -> Float[Array, "*L m"]:
+        return jnp.where(self.drawn > 0, jnp.maximum(self.drawn, self.threshold[..., None]), self.drawn)
 
     @property
-    def total(self) -> Float[Array, ""]:
-        return self.weights.sum()
+    def total(self) -> Float[Array, "*L"]:
+        return self.weights.sum(-1)
 
     def __add__(self, other: "Atoms") -> "Atoms":
         if self.points.shape[1] != other.points.shape[1]:
@@ -92,9 +93,8 @@ class Atoms(AbstractData):
         first = jnp.argsort(~kept, stable=True)[:slots]
         marked = jnp.any(jnp.isnan(drawn))
         zero = jnp.where(marked, jnp.nan, 0.0)
-        return self._with(
-            points[first], *(jnp.where(marked | ~kept, zero, x)[first] for x in (drawn, priority)), threshold
-        )
+        drawn, priority = (jnp.where(marked | ~kept, zero, x)[first] for x in (drawn, priority))
+        return self._with(points[first], drawn, priority, threshold)
 
     def __rmul__(self, a: Real[Array, ""] | float) -> "Atoms":
         a = jnp.asarray(a, float)
@@ -103,8 +103,7 @@ class Atoms(AbstractData):
 
     def part(self, mask: Bool[Array, " m"]) -> "Atoms":
         """The atoms in the mask, with their own random numbers: the parts of a sample add up to it."""
-        keep = lambda x: jnp.where(mask, x, 0 * x)
-        return self._with(self.points, keep(self.drawn), keep(self.priority), self.threshold)
+        return self._weighed(mask.astype(float))
 
     def resample(self, n: Real[Array, ""], *, key: PRNGKeyArray) -> "Atoms":
         """min(n, total) draws: systematic sampling in random order, each draw of weight 1.
@@ -119,7 +118,11 @@ class Atoms(AbstractData):
         counts = jnp.diff(jnp.floor(n * along / along[-1] + jr.uniform(k_start)), prepend=0.0)
         counts = jnp.zeros_like(weights).at[order].set(counts)
         counts = jnp.where(n < along[-1], jnp.maximum(counts, 0.0), weights)
-        return Atoms(self.points, jnp.where(n >= 0, counts, jnp.nan) + 0 * weights, key=k_marks)
+        marked = jnp.isnan(along[-1]) | ~(n >= 0)
+        return Atoms(self.points, key=k_marks)._weighed(jnp.where(marked, jnp.nan, counts))
+
+    def _weighed(self, factors: Float[Array, " m"]) -> "Atoms":
+        return self._with(self.points, factors * self.drawn, factors * self.priority, self.threshold)
 
     def _with(self, points, drawn, priority, threshold) -> "Atoms":
         where = lambda a: (a.points, a.drawn, a.priority, a.threshold)
@@ -132,12 +135,12 @@ def observe(model: AbstractPointModel, n: Int[Array, ""], capacity: int, *, key:
     Their law is then that of m draws, which is what a learner with m slots sees of more data.
     """
     k_points, k_marks = jr.split(key)
-    return Atoms(model.draw(capacity, key=k_points), _slots(n, capacity), key=k_marks)
+    return Atoms(model.draw(capacity, key=k_points), key=k_marks)._weighed(_slots(n, capacity))
 
 
 def pool(
-    target: AbstractPointModel,
-    source: AbstractPointModel,
+    target: Any,
+    source: Any,
     alpha: Float[Array, ""],
     n: Int[Array, ""],
     split: str,
@@ -152,7 +155,7 @@ def pool(
     else:
         is_real = jnp.arange(capacity) < real_draws(split, alpha, jnp.minimum(n, capacity), key=k_split)
     points = jnp.where(is_real[:, None], target.draw(capacity, key=k_real), source.draw(capacity, key=k_synthetic))
-    pooled = Atoms(points, _slots(n, capacity), key=k_marks)
+    pooled = Atoms(points, key=k_marks)._weighed(_slots(n, capacity))
     return pooled, pooled.part(is_real), pooled.part(~is_real)
 
 

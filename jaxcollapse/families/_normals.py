@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxcollapse._atoms import AbstractPointModel
 from jaxcollapse._schedule import brief
@@ -38,8 +38,9 @@ class AbstractNormals(AbstractPointModel):
 
     def log_prob(self, x: Float[Array, "*m d"]) -> Float[Array, "*m"]:
         """Log density in nats; singular components have none and are left out, −∞ if nothing remains."""
-        each = log_normal(x[..., None, :] - self.normals.centres, self.normals.covs)
-        return jax.scipy.special.logsumexp(each, axis=-1, b=self.normals.weights)
+        weights, centres, covs = self.normals
+        each = log_normal(x[..., None, :] - _broadcast(centres, x.ndim + 1), covs)
+        return jax.scipy.special.logsumexp(each, axis=-1, b=_broadcast(weights, each.ndim))
 
     def draw(self, number: int, *, key: PRNGKeyArray) -> Float[Array, "m d"]:
         """That many independent points."""
@@ -75,14 +76,15 @@ def choose(key: PRNGKeyArray, weights: Float[Array, " k"], number: int) -> Int[A
 def root(covs: Float[Array, "*k d d"]) -> Float[Array, "*k d d"]:
     """Lower triangular L with L Lᵀ = Σ for a semidefinite Σ: a direction without variance has a column of zeros."""
     d = covs.shape[-1]
-    rows, least = jnp.arange(d), d * jnp.finfo(covs.dtype).eps * jnp.diagonal(covs, axis1=-2, axis2=-1)
+    least = d * jnp.finfo(covs.dtype).eps * jnp.diagonal(covs, axis1=-2, axis2=-1)
+    below = jnp.tri(d, dtype=covs.dtype)
 
-    def column(j, carry):
+    def column(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, found = carry
-        pivot = rest[..., j, j]
-        alive = ~(pivot <= least[..., j])  # NaN stays
+        pivot: Array = rest[..., j, j]
+        alive: Array = ~(pivot <= least[..., j])  # NaN stays
         scale = jnp.where(alive, 1 / jnp.sqrt(jnp.where(alive, pivot, 1.0)), 0.0)
-        next_ = jnp.where(rows >= j, rest[..., :, j] * scale[..., None], 0.0)
+        next_ = jnp.broadcast_to(below[:, j], rest.shape[:-1]) * rest[..., :, j] * scale[..., None]
         return rest - next_[..., :, None] * next_[..., None, :], found.at[..., :, j].set(next_)
 
     return jax.lax.fori_loop(0, d, column, (covs, jnp.zeros_like(covs)))[1]
@@ -92,13 +94,17 @@ def log_normal(difference: Float[Array, "*m d"], cov: Float[Array, "*k d d"]) ->
     """log N(difference; 0, Σ), the leading axes of both broadcast; −∞ where Σ is singular: no density there."""
     d = cov.shape[-1]
     lower = root(cov)
-    diagonal = jnp.diagonal(lower, axis1=-2, axis2=-1)
-    regular = ~jnp.any(diagonal == 0, axis=-1)
-    lower = jnp.where(regular[..., None, None], lower, jnp.eye(d, dtype=cov.dtype))
-    white = jnp.sum(_inverse(lower) * difference[..., None, :], -1)
+    diagonal: Array = jnp.diagonal(lower, axis1=-2, axis2=-1)
+    regular: Array = jnp.all(diagonal != 0, axis=-1)
+    lower = jnp.where(regular[..., None, None], lower, jnp.broadcast_to(jnp.eye(d, dtype=cov.dtype), cov.shape))
+    white = jnp.sum(_broadcast(_inverse(lower), difference.ndim + 1) * difference[..., None, :], -1)
     log_det = jnp.sum(jnp.log(jnp.where(regular[..., None], diagonal, 1.0)), -1)
-    value = -0.5 * jnp.sum(white**2, -1) - log_det - 0.5 * d * jnp.log(2 * jnp.pi)
-    return jnp.where(regular, value, -jnp.inf)
+    value = -0.5 * jnp.sum(white**2, -1) - _broadcast(log_det, white.ndim - 1) - 0.5 * d * jnp.log(2 * jnp.pi)
+    return jnp.where(_broadcast(regular, value.ndim), value, -jnp.inf)
+
+
+def _broadcast(x: Float[Array, "..."] | Bool[Array, "..."], ndim: int) -> Float[Array, "..."] | Bool[Array, "..."]:
+    return jnp.expand_dims(x, tuple(range(ndim - x.ndim)))
 
 
 def _inverse(lower: Float[Array, "*k d d"]) -> Float[Array, "*k d d"]:
@@ -113,8 +119,8 @@ def mean_and_cov(
 ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
     """Of weighted points, the weights adding up to 1; equal points have covariance 0 exactly."""
     start = points[jnp.argmax(weights)]
-    mean = start + jnp.sum(weights[:, None] * (points - start), 0)
-    off = points - mean
+    mean = start + jnp.sum(weights[:, None] * (points - start[None]), 0)
+    off = points - mean[None]
     return mean, jnp.einsum("m,mi,mj->ij", weights, off, off, precision="highest")
 
 
@@ -140,7 +146,7 @@ def blurred_error(p: Normals, q: Normals, blur: float = BLUR) -> Float[Array, ""
     d = q.centres.shape[1]
     variance = jnp.trace(moments(q)[1]) / d
     extra = blur**2 * jnp.where(variance > 0, variance, 1.0) * jnp.eye(d, dtype=q.centres.dtype)
-    p, q = (x._replace(covs=x.covs + extra) for x in (p, q))
+    p, q = (x._replace(covs=x.covs + extra[None]) for x in (p, q))
     qq = overlap(q, q)
     return jnp.maximum(overlap(p, p) - 2 * overlap(p, q) + qq, 0.0) / qq
 

@@ -12,6 +12,8 @@ without bound, though that of one lineage's density settles at n h² while its m
 of each density grows geometrically (`theory.kernel_variance`).
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -83,13 +85,14 @@ class Kernel(AbstractLearner):
         expected = f"one of {', '.join(RULES)}, or one finite number of at least 0; try 'silverman'"
         if named and bandwidth not in RULES:
             raise ValueError(f"bandwidth: got {bandwidth!r}, expected {expected}")
-        if not named and not isinstance(bandwidth, Tracer) and (np.ndim(bandwidth) or not 0 <= bandwidth < np.inf):
+        known = not named and not isinstance(bandwidth, Tracer)
+        if known and (np.ndim(bandwidth) or not 0 <= np.asarray(bandwidth) < np.inf):
             raise ValueError(f"bandwidth: got {brief(bandwidth)}, expected {expected}")
         _atoms.check_capacity(capacity)
         self.rule, self.width = (bandwidth, None) if named else (None, bandwidth)
         self.capacity = capacity
 
-    def init(self, target: AbstractNormals, *, key: PRNGKeyArray) -> KernelDensity:
+    def init(self, target: Any, *, key: PRNGKeyArray) -> KernelDensity:
         """One real draw, without a kernel."""
         _normals.check_target(target)
         points = jnp.broadcast_to(target.draw(1, key=key), (self.capacity, target.normals.centres.shape[1]))

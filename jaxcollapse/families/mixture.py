@@ -14,6 +14,7 @@ responsibilities alone, keeps its density finite.
 """
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -97,7 +98,7 @@ def match(model: GaussianMixture, target: GaussianMixture) -> Int[Array, " k"]:
 
 def _matchings(model, target) -> Float[Array, " permutations"]:
     k = len(target.means)
-    cost = target.weights * jnp.sum((model.means[:, None] - target.means[None]) ** 2, -1)  # [model's, target's]
+    cost = target.weights[None] * jnp.sum((model.means[:, None] - target.means[None]) ** 2, -1)  # [model's, target's]
     return cost[_permutations(k), jnp.arange(k)[None]].sum(-1)
 
 
@@ -127,12 +128,12 @@ class Mixture(AbstractLearner):
         if isinstance(self.components, bool) or not isinstance(self.components, int) or self.components < 1:
             raise ValueError(f"components: got {brief(self.components)}, expected a whole number of at least 1; try 2")
         _atoms.check_capacity(self.capacity)
-        if not isinstance(self.steps, Tracer) and (np.ndim(self.steps) or not 1 <= self.steps < np.inf):
+        if not isinstance(self.steps, Tracer) and (np.ndim(self.steps) or not 1 <= np.asarray(self.steps) < np.inf):
             raise ValueError(f"steps: got {brief(self.steps)}, expected a whole number of at least 1; try 20")
-        if not isinstance(self.floor, Tracer) and (np.ndim(self.floor) or not 0 < self.floor < np.inf):
+        if not isinstance(self.floor, Tracer) and (np.ndim(self.floor) or not 0 < np.asarray(self.floor) < np.inf):
             raise ValueError(f"floor: got {brief(self.floor)}, expected a finite number above 0; try 1e-6")
 
-    def init(self, target: AbstractNormals, *, key: PRNGKeyArray) -> GaussianMixture:
+    def init(self, target: Any, *, key: PRNGKeyArray) -> GaussianMixture:
         """The truth if it has k components, else k equal components at k draws with the target's covariance."""
         _normals.check_target(target)
         k = self.components
@@ -162,16 +163,21 @@ class Mixture(AbstractLearner):
         return eqx.tree_at(lambda m: (m.weights, m.means, m.covs), model, values)
 
 
-def _step(points, shares, state, floor):
+def _step(
+    points: Float[Array, "m d"],
+    shares: Float[Array, " m"],
+    state: tuple[Float[Array, " k"], Float[Array, "k d"], Float[Array, "k d d"]],
+    floor: Float[Array, ""],
+) -> tuple[Float[Array, " k"], Float[Array, "k d"], Float[Array, "k d d"]]:
     """One EM iteration; components lighter than `EMPTY` are lost and keep their place."""
     weights, means, covs = state
     eye = jnp.eye(points.shape[1], dtype=points.dtype)
-    log_weights = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1.0)), -jnp.inf)
-    densities = _normals.log_normal(points[:, None] - means[None], covs + floor * eye)
+    log_weights = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1.0)), -jnp.inf)[None]
+    densities = _normals.log_normal(points[:, None] - means[None], covs + floor * eye[None])
     held = shares[:, None] * jax.nn.softmax(log_weights + densities, axis=-1)
     sums = held.sum(0)
     alive = sums > EMPTY
-    part = held / jnp.where(alive, sums, 1.0)
+    part = held / jnp.where(alive, sums, 1.0)[None]
     # As steps from the old mean: a component whose atoms all lie on it stays there to the last bit.
     moved = means + jnp.einsum("mk,mkd->kd", part, points[:, None] - means[None], precision="highest")
     off = points[:, None] - moved[None]
