@@ -86,25 +86,27 @@ def _remainder(alpha: Float[Array, "*P"], u: Float[Array, "*P"]) -> Float[Array,
     return jnp.where(some, a * (integral + u / 2 + (a * u + u**2 / 2) / 12 - third), 0.0)
 
 
-def hapax_factor(alpha: Num[ArrayLike, "*#P"]) -> Float[Array, "*#P"]:
-    """h(α): P(a rare token has exactly one count) = n p h exp(−n p f), stationary, constant α and n.
+def hapax_factor(alpha: Num[ArrayLike, "*#P"], generations: int | None = None) -> Float[Array, "*#P"]:
+    """h_t(α): P(a rare token has exactly one count) ≈ n p h exp(−n p f), constant α and n, by default stationary.
 
-    h = α Σ d_k, d_0 = 1, d_{k+1} = (1 − α)(1 − u_{k+1}) d_k. So E(hapaxes/n) = h × E(missing mass): in a loop Good and
-    Turing's estimate of the mass not seen is too small by h(α), and hapaxes/(n h) is right. h(1) = 1;
+    h_t = α Σ_{k<t} d_k + d_t, d_0 = 1, d_{k+1} = (1 − α)(1 − u_{k+1}) d_k. So E(hapaxes/n) = h × E(missing mass): in a
+    loop Good and Turing's estimate of the mass not seen is too small by h, and hapaxes/(n h) is right. h(1) = 1;
     h(α → 0) ≈ 2.2409 α. Relative error 10⁻⁷, in float32 5·10⁻⁶. Errors: `ValueError` for α outside [0, 1].
     """
-    return _hapax_factor(checked(alpha, 1)[0])
+    return _hapax_factor(checked(alpha, 1)[0], generations)
 
 
-@jax.jit
-def _hapax_factor(alpha: Float[Array, "*P"]) -> Float[Array, "*P"]:
+@functools.partial(jax.jit, static_argnums=1)
+def _hapax_factor(alpha: Float[Array, "*P"], generations: int | None) -> Float[Array, "*P"]:
     def step(_, state):
         total, u, d = state
         u = _copies(alpha, u)
         return total + d, u, (1 - alpha) * (1 - u) * d
 
-    one = jnp.ones_like(alpha)
-    total, u, d = jax.lax.fori_loop(0, STEPS, step, (jnp.zeros_like(alpha), one, one))
+    one, steps = jnp.ones_like(alpha), STEPS if generations is None else generations
+    total, u, d = jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(alpha), one, one))
+    if generations is not None:
+        return alpha * total + d
     a = jnp.clip(alpha, 1e-9, 0.9)
     decay = -jnp.log1p(-a)  # as in `_remainder`: −du/dk = u (decay + slope + u²/12), and d is proportional to it
     slope = (1 - a) * decay / (2 * a) * u

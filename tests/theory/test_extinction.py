@@ -157,6 +157,10 @@ def test_tokens_seen_once_follow_the_hapax_factor(x64):
         law = theory.two_token_chain(p, alpha, n).stationary()
         got = n * p * theory.hapax_factor(alpha) * theory.absence(p, alpha, n)
         assert float(got) == pytest.approx(law[1], rel=3e-3)
+    for alpha, t in ((0.0, 5), (0.1, 3), (0.5, 0)):
+        law = theory.two_token_chain(0.002, alpha, 1000).law(t)
+        got = 2 * theory.hapax_factor(alpha, t) * theory.absence(0.002, alpha, 1000, t)
+        assert float(got) == pytest.approx(law[1], rel=5e-3)
 
 
 def test_good_turing_is_too_small_by_the_hapax_factor(x64):
