@@ -1,0 +1,46 @@
+"""Every family, small: a target and its learner."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxcollapse as jc
+
+
+def state(model):
+    """The numbers that a model says, as one vector."""
+    match model:
+        case jc.Normal():
+            return jnp.concatenate([model.mean, model.cov.ravel()])
+        case jc.LinearModel():
+            return model.weights
+        case jc.GaussianMixture() | jc.KernelDensity():
+            mean = model.normals.weights @ model.normals.centres
+            return jnp.concatenate([mean, model.normals.weights @ model.normals.centres**2])
+        case jc.Poisson() | jc.Bernoulli() | jc.ExponentialLaw():
+            return model.mean[None]
+    return model.probs.ravel()
+
+
+def _table():
+    return jc.Categorical(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]))
+
+
+FAMILIES = {
+    "tabular": lambda: (jc.zipf(4), jc.Tabular()),
+    "contexts": lambda: (_table(), jc.Tabular()),
+    "retrieval": lambda: (jc.zipf(4), jc.Retrieval(jc.Tabular(), weight=0.0)),
+    "network": lambda: (_table(), jc.Nodes(jc.Tabular())),
+    "gaussian": lambda: (jc.Normal(0.5, 2.0), jc.Gaussian()),
+    "gaussian 2d": lambda: (jc.Normal(np.array([0.0, 1.0]), np.array([[1.0, 0.5], [0.5, 2.0]])), jc.Gaussian()),
+    "poisson": lambda: (jc.Poisson(1.5), jc.MaximumLikelihood()),
+    "bernoulli": lambda: (jc.Bernoulli(0.3), jc.MaximumLikelihood()),
+    "exponential": lambda: (jc.ExponentialLaw(2.0), jc.MaximumLikelihood()),
+    "regression": lambda: (jc.LinearModel(np.array([1.0, -1.0, 0.5])), jc.Ridge()),
+    "mixture": lambda: (
+        jc.GaussianMixture(np.full(2, 0.5), np.array([[-2.0], [2.0]]), np.ones((2, 1, 1))),
+        jc.Mixture(components=2, steps=3, capacity=64),
+    ),
+    "kernel": lambda: (jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))), jc.Kernel(0.5, capacity=64)),
+}
+ABSORBED = ("tabular", "contexts", "retrieval", "network", "gaussian", "gaussian 2d", "bernoulli", "mixture")
+LIMITED = ("mixture", "kernel")  # samples are held in as many atoms as there are slots
