@@ -55,7 +55,7 @@ def by_regime(target, learner, n, unit, at, lineages, key):
     def run(regime, key):
         loop = jc.Loop(target, learner, regime, jc.Constant(0.0), jc.Constant(n))
         record = lambda lineage, batch: unit * lineage.model.summary(target)["squared_error"]
-        return jc.ensemble(loop, int(at[-1]), lineages=lineages, key=key, record=record, record_at=at)[1]
+        return jc.ensemble(loop, int(at[-1]), lineages=lineages, key=key, record=record)[1][..., at - 1]
 
     leaky = jax.vmap(lambda decay, key: run(jc.Accumulate(decay=decay), key))
     replaced, pooled = leaky(jnp.array([0.0, 1.0]), jr.split(k_memory))
@@ -73,7 +73,7 @@ def same_x(line, n, unit, at, lineages, key):
         target = jc.LinearModel(line.weights, line.noise, jnp.linalg.cholesky(gram).T * jnp.sqrt(d / n))
         loop = jc.Loop(target, jc.Ridge(), jc.Accumulate(), jc.Constant(0.0), jc.Constant(n))
         record = lambda lineage, batch: unit * lineage.model.summary(target)["squared_error"]
-        return jc.simulate(loop, int(at[-1]), key=k_run, record=record, record_at=at)[1]
+        return jc.simulate(loop, int(at[-1]), key=k_run, record=record)[1][at - 1]
 
     return jax.vmap(one)(jr.split(key, lineages))
 

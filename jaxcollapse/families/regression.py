@@ -185,6 +185,12 @@ class Ridge(AbstractLearner):
         if self.noise not in NOISES:
             raise ValueError(f"noise: got {self.noise!r}, expected one of {', '.join(NOISES)}; try 'kept'")
 
+    def least(self, target: LinearModel) -> int:
+        """The fewest rows that can be fitted: d + 1, or 1 with a penalty above 0; a traced one may be."""
+        penalised = isinstance(self.penalty, Tracer | PenaltyPowerLaw)
+        penalised = penalised or (not callable(self.penalty) and bool(np.asarray(self.penalty) > 0))
+        return 1 if penalised else target.weights.size + 1
+
     def init(self, target: LinearModel, *, key: PRNGKeyArray) -> LinearModel:
         """w = 0, with the target's σ and design."""
         return eqx.tree_at(lambda m: m.weights, target, jnp.zeros_like(target.weights))

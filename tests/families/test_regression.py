@@ -127,6 +127,14 @@ def test_too_few_rows_are_refused_unless_they_are_penalised():
     np.testing.assert_allclose(fit(0.1), ridge, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("penalty", "least"),
+    [(0.0, 4), (0.1, 1), (jc.HoerlKennard(), 4), (jc.PenaltyPowerLaw(1.0, exponent=0.5), 1)],
+)
+def test_the_fewest_rows_depend_on_the_penalty(penalty, least):
+    assert jc.Ridge(penalty).least(jc.LinearModel(W)) == least
+
+
 def test_without_data_the_model_stays():
     nothing = 0.0 * moments_of(*rows())
     for learner in (jc.Ridge(), jc.Ridge(0.1, noise="mle"), jc.Ridge(jc.HoerlKennard())):
@@ -179,7 +187,7 @@ def run():
     def run(target, alpha, decay, penalty, n):
         traces.append(1)
         loop = jc.Loop(target, jc.Ridge(penalty), jc.Accumulate(decay=decay), C(alpha), C(n), split="fixed")
-        return jc.ensemble(loop, 4, lineages=4000, key=jr.key(3))[1]["squared_error"]
+        return jc.ensemble(loop, 4, lineages=2000, key=jr.key(3))[1]["squared_error"]
 
     return lambda target, *fields, n=12: np.asarray(run(target, *map(jnp.asarray, (*fields, n)))), traces
 
