@@ -137,29 +137,31 @@ def summary(run):
         level = (f"{c['exact'][-1]:.3g}", f"{c['mean'][-1]:.3g} ± {c['se'][-1]:.1g}", f"{c['z'][-1]:+.1f}")
         z = (c["slope"] - c["exact slope"]) / c["slope se"]
         slope = (f"{c['exact slope']:.3f}", f"{c['slope']:.3f} ± {c['slope se']:.3f}", f"{z:+.1f}")
-        limit = "none" if np.isnan(c["exponent"]) else f"{c['exponent']:.3g}"
+        limit = "none" if np.isnan(c["exponent"]) else f"{c['exponent']:.3g}" if c["exponent"] else "0 (ln)"
         first = f"{a:g}, {b:g}" if name == "A" else ""
         table.add_row(first, f"{name} {NAMES[name]}", *level, *slope, limit, end_section=name == "F")
     z = np.abs([c["z"] for c in found["cells"].values()])
     bound = stats.t.isf(5e-4 / z.size, found["lineages"] - 1)
     agreement = f"all risks against their exact recursions: worst |z| {z.max():.2f} of {z.size} (bound {bound:.2f})"
-    return Group(table, agreement, *_what_they_are(run))
+    return Group(table, agreement, _what_they_are(run))
 
 
 def _what_they_are(run):
     """C and D are unbiased and signed; what is released is a law, nearer to p*, and never fed back."""
-    lines = ["C and D are signed estimates beside A, which generates; released is their projection onto the simplex:"]
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    title = "C and D are signed estimates beside A, which generates; released is their projection onto the simplex"
+    table = Table(title=title, box=SIMPLE)
+    for name in ("a, b", *(f"{x}{what}" for x in "CD" for what in (": a negative entry", ": risk", " released: risk"))):
+        table.add_column(name, justify="right")
     last = run.isel(generation=-1)
     for a in run.decay.values:
         for b in run.growth.values:
-            here = last.sel(decay=a, growth=b)
-            parts = [
-                f"{name} has a negative entry in {float(here[f'{name}_negative'].mean()):.0%} of lineages, "
-                f"risk {float(here[name].mean()):.2g}, released {float(here[f'{name}_released'].mean()):.2g}"
-                for name in "CD"
-            ]
-            lines.append(f"  a = {a:g}, b = {b:g}: " + "; ".join(parts))
-    return lines
+            mean = {name: float(value.mean()) for name, value in last.sel(decay=a, growth=b).data_vars.items()}
+            numbers = [(f"{mean[x + '_negative']:.0%}", f"{mean[x]:.3g}", f"{mean[x + '_released']:.3g}") for x in "CD"]
+            table.add_row(f"{a:g}, {b:g}", *numbers[0], *numbers[1])
+    return table
 
 
 def figure(run):

@@ -9,6 +9,10 @@
     Anchor(fraction=f)   D_t = (round(f n_0) of D_0, without replacement) + S_t
     Subsample(regime)    n_t draws from the inner regime's data
     RealOnly(regime)     the inner regime, shown R_t alone (provenance labels)
+
+More: `Weighted` and `Retain` in `_weighted`, `Debiased` in `_debiased`, `Deduplicate` and `Drop` in `_filtered`. Real
+draws from a retained set with probability α, the random mixture, are `Loop(real_source=...)`, the set's own law; real
+data that are refreshed every k generations are a schedule, `Periodic`.
 """
 
 import abc
