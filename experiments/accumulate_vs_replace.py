@@ -148,25 +148,31 @@ def _bound(comparisons, lineages):
 
 
 def figure(run):
-    """Inflation against generation for each family at the largest n, simulated on exact."""
+    """Inflation against generation: all regimes at the largest n, and the bounded ones at the smallest n."""
     import matplotlib.pyplot as plt
 
     found, sizes, at, set_ = analyse(run)
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained", sharey=True)
-    for ax, (family, title) in zip(axes, FAMILIES.items(), strict=True):
-        _panel(ax, family, found, at, len(sizes) - 1)
-        ax.set(title=f"{title}, n = {sizes[-1]:g}", xlabel="generation t", xscale="log", yscale="log", ylim=(0.9, 150))
-        for format_ in (ax.xaxis, ax.yaxis):
-            format_.set_major_formatter("{x:g}")
-    axes[0].set_ylabel("error over that of generation 0")
+    figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained", sharex=True, sharey="row")
+    for column, (family, title) in enumerate(FAMILIES.items()):
+        for row, i in enumerate((-1, 0)):
+            ax = axes[row, column]
+            _panel(ax, family, found, at, i, REGIMES[row:])
+            ax.set(title=f"{title}, n = {sizes[i]:g}", xscale="log")
+            ax.xaxis.set_major_formatter("{x:g}")
+        axes[0, column].set(yscale="log", ylim=(0.9, 150))
+        axes[0, column].yaxis.set_major_formatter("{x:g}")
+        axes[0, column].legend(frameon=False, loc="upper left")
+        axes[1, column].set(ylim=(1.0, 3.6), xlabel="generation t")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("error over that of generation 0")
     figure.suptitle(f"No real data after generation 0: means of {set_['lineages']} lineages ± 2 s.e.")
     return figure
 
 
-def _panel(ax, family, found, at, i):
+def _panel(ax, family, found, at, i, regimes):
     t = np.arange(1, at[-1] + 1)
     for regime, marker, colour in zip(REGIMES, "osD^", jc.plot.COLOURS, strict=False):
-        if (family, regime) not in found:
+        if (family, regime) not in found or regime not in regimes:
             continue
         e = found[family, regime]
         style = {"fmt": marker, "ms": 5, "capsize": 2, "mfc": "white", "lw": 1}
@@ -174,12 +180,13 @@ def _panel(ax, family, found, at, i):
         theory = large_n(at[-1]) if e["exact"] is None else e["exact"][i]
         ax.plot(t, theory[1:], color=colour, lw=1.2, ls="-" if e["exact"] is not None else "--")
     for name, text in (("accumulate", "π²/6"), ("accumulate-subsample", "π²/2 − 2")):
-        colour = jc.plot.COLOURS[REGIMES.index(name)]
-        ax.axhline(LIMITS[name], color=colour, ls=":", lw=1)
-        ax.annotate(text, (at[0], LIMITS[name]), xytext=(-2, 3), textcoords="offset points", color=colour)
+        style = {"color": jc.plot.COLOURS[REGIMES.index(name)]}
+        ax.axhline(LIMITS[name], ls=":", lw=1, **style)
+        where = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+        ax.annotate(text, (1, LIMITS[name]), xytext=(4, 0), annotation_clip=False, **where, **style)
     ax.plot([], [], color="0.4", lw=1.2, label="exact")
-    ax.plot([], [], color="0.4", lw=1.2, ls="--", label="exact for n → ∞")
-    ax.legend(frameon=False, loc="upper left")
+    if any(e["exact"] is None for (f, _), e in found.items() if f == family):
+        ax.plot([], [], color="0.4", lw=1.2, ls="--", label="exact for n → ∞")
 
 
 def large_n(generations):
