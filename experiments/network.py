@@ -2,8 +2,9 @@
 
     P_i = α p* + (1 − α) Σ_j W_ij P̂_j,   n draws a node;   exactly  S' = Q + diag((1 − Q_ii)/n),  Q = (1 − α)² W S Wᵀ
 
-S_ii is a node's relative risk; (1 − S_ii) (1 − ‖p*‖²) what a node keeps of the diversity, and the web as a whole keeps
-more: two draws from two nodes differ with probability (1 − S_ij)(1 − ‖p*‖²). `theory.network`; the setting is that of
+S_ii is a node's relative risk, E‖P̂_i − p*‖²/(1 − ‖p*‖²), and (S_ii + S_jj)/2 − S_ij = E‖P̂_i − P̂_j‖²/2 by the same
+measure how far two nodes have grown apart. A network drifts as slowly as one lineage of all its draws at best, which
+the complete graph does; a star spends most of its nodes' weight on one. `theory.network`; the setting is that of
 arXiv 2506.15690.
 
     jaxcollapse run experiments/network.py
@@ -22,7 +23,6 @@ NODES = 8
 GRAPHS = ("alone", "ring", "star", "two communities", "complete")
 AXES = {"graph": np.arange(len(GRAPHS)), "alpha": np.array([0.0, 0.02])}
 COLOURS = dict(zip(GRAPHS, ("0.4", "C0", "C1", "C2", "C3"), strict=True))
-
 MARKERS = dict(zip(GRAPHS, "osv^D", strict=True))
 
 
@@ -37,7 +37,7 @@ def matrices():
 
 
 def experiment(graph, alpha, *, key, generations=120, lineages=512, n=50, vocab=20):
-    """Every node's relative risk, and the mean products of two nodes' errors, at t = 1..T."""
+    """The mean of S_ii over nodes and of (S_ii + S_jj)/2 − S_ij over pairs, in every lineage at t = 1..T."""
     p_star = jc.zipf(vocab).probs
     truth = jc.Categorical(jnp.tile(p_star, (NODES, 1)))
     mixing = jc.Mixing(jnp.asarray(matrices(), float)[jnp.asarray(graph, int)])
@@ -48,22 +48,22 @@ def experiment(graph, alpha, *, key, generations=120, lineages=512, n=50, vocab=
         error = lineage.model.probs - truth.probs
         products = jnp.matmul(error, error.T, precision="highest") / h_star
         own = jnp.trace(products) / NODES
-        return jnp.stack([own, (products.sum() - NODES * own) / (NODES * (NODES - 1))])
+        return jnp.stack([own, own - (products.sum() - NODES * own) / (NODES * (NODES - 1))])
 
     _, found = jc.ensemble(loop, generations, lineages=lineages, key=key, record=record)
     return {
         "generation": ("generation", np.arange(1, generations + 1), {"long_name": "generation t"}),
-        "product": (("lineage", "generation", "which"), found, {"long_name": "S, relative to 1 − ‖p*‖²", "units": "1"}),
+        "moment": (("lineage", "generation", "which"), found, {"long_name": "relative to 1 − ‖p*‖²", "units": "1"}),
     }
 
 
 def exact(alphas, settings):
-    """Mean S_ii and mean S_ij, i ≠ j, `graph alpha times which`, t = 0..T, in double precision."""
+    """The same by the exact recursion, `graph alpha times which`, t = 0..T, in double precision."""
 
     def cell(mixing, alpha):
         s = jc.theory.network(jc.Constant(alpha), jc.Constant(settings["n"]), mixing, settings["generations"])
         own = jnp.trace(s, axis1=1, axis2=2) / NODES
-        return jnp.stack([own, (s.sum((1, 2)) - NODES * own) / (NODES * (NODES - 1))], -1)
+        return jnp.stack([own, own - (s.sum((1, 2)) - NODES * own) / (NODES * (NODES - 1))], -1)
 
     with jax.enable_x64(True):
         over_alpha = jax.vmap(cell, (None, 0))
@@ -73,7 +73,7 @@ def exact(alphas, settings):
 def analyse(run):
     """Means, standard errors and exact values, `graph alpha generation which`, at t = 1..T."""
     set_ = json.loads(run.attrs["settings"])
-    samples = run["product"].transpose("graph", "alpha", "lineage", "generation", "which").values.astype(float)
+    samples = run["moment"].transpose("graph", "alpha", "lineage", "generation", "which").values.astype(float)
     by_theory = exact(run.alpha.values, set_)[np.asarray(run.graph.values, int)][:, :, 1:]
     mean, se = samples.mean(2), samples.std(2, ddof=1) / np.sqrt(samples.shape[2])
     return {
@@ -89,19 +89,19 @@ def analyse(run):
 
 
 def summary(run):
-    """The last generation's S of each graph against the exact recursion, and the worst of all generations."""
+    """The last generation of each graph against the exact recursion, and the worst of all generations."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
 
     found = analyse(run)
     z = (found["mean"] - found["exact"]) / found["se"]
-    table = Table(title=f"S at t = {found['times'][-1]}: exact recursion, and the loop", box=SIMPLE)
+    table = Table(title=f"Generation {found['times'][-1]}: exact recursion, and the loop", box=SIMPLE)
     for name in ("graph", "α", "of", "exact", "ours ± s.e.", "z"):
         table.add_column(name, justify="left" if name in ("graph", "of") else "right")
     for i, graph in enumerate(found["graphs"]):
         for j, alpha in enumerate(found["alpha"]):
-            for k, which in enumerate(("a node", "two nodes")):
+            for k, which in enumerate(("risk", "distance")):
                 at = (i, j, -1, k)
                 ours = f"{found['mean'][at]:.4f} ± {found['se'][at]:.4f}"
                 table.add_row(graph, f"{alpha:g}", which, f"{found['exact'][at]:.4f}", ours, f"{z[at]:+.2f}")
@@ -110,13 +110,13 @@ def summary(run):
 
 
 def figure(run):
-    """Risk of a node and shared drift of two nodes, by graph, without and with real data."""
+    """Risk of a node and distance of two nodes, by graph, without and with real data."""
     import matplotlib.pyplot as plt
 
     found = analyse(run)
-    columns = {"ncols": len(found["alpha"]), "sharex": True, "sharey": True, "squeeze": False}
+    columns = {"ncols": len(found["alpha"]), "sharex": True, "sharey": "row", "squeeze": False}
     figure, axes = plt.subplots(2, figsize=(5.5 * len(found["alpha"]), 7.5), layout="constrained", **columns)
-    titles = ("risk of a node, $S_{ii}$", "drift shared by two nodes, $S_{ij}$")
+    titles = ("risk of a node", "distance of two nodes")
     t = found["times"]
     shown = np.unique(np.geomspace(1, len(t), 14).astype(int)) - 1
     for row, title in enumerate(titles):
@@ -130,6 +130,7 @@ def figure(run):
                 ax.errorbar(t[shown], points, bar, label=graph, **look)
             ax.set_title(f"{title}, α = {alpha:g}", fontsize=11)
             ax.set_xscale("log")
+            ax.set_yscale("log")
     for ax in axes[-1]:
         ax.set_xlabel("generation t")
     for ax in axes[:, 0]:

@@ -18,9 +18,9 @@ from jaxcollapse._schedule import Schedule, evaluate
 
 
 def network(
-    alpha: Schedule, n: Schedule, mixing: Float[ArrayLike, "c c"], generations: int
+    alpha: Schedule, n: Schedule, mixing: Num[ArrayLike, "..."], generations: int
 ) -> Float[Array, "times c c"]:
-    """S_t of a loop with `Nodes()` and `curate=Mixing(W)`, t = 0..T; n draws a node, rounded as the loop does.
+    """S_t of a loop with `Nodes()` and `curate=Mixing(W)`, W = `mixing` (`c c`), t = 0..T; n draws a node, rounded as the loop does.
 
     W = I: independent lineages. W_ij = 1/c: the mean of all nodes, the web that all read, is exactly one lineage of
     c n draws, and a node n draws from its mixture with the truth.
@@ -30,7 +30,7 @@ def network(
 
 
 def network_recursion(
-    alpha_t: Num[ArrayLike, "times *c"], n_t: Num[ArrayLike, "times *c"], mixing: Float[ArrayLike, "c c"]
+    alpha_t: Num[ArrayLike, "times *c"], n_t: Num[ArrayLike, "times *c"], mixing: Num[ArrayLike, "..."]
 ) -> Float[Array, "times c c"]:
     """S_t of arrays `times`, or `times c` with each node's own real share and size; α_0 counts as 1. See `network`."""
     weights = _checked(mixing)
@@ -45,7 +45,7 @@ def network_recursion(
 
 
 def network_limit(
-    alpha: Num[ArrayLike, "*c"], n: Num[ArrayLike, "*c"], mixing: Float[ArrayLike, "c c"]
+    alpha: Num[ArrayLike, "*c"], n: Num[ArrayLike, "*c"], mixing: Num[ArrayLike, "..."]
 ) -> Float[Array, "c c"]:
     """S_∞ of constant shares and sizes, by solving the c² linear equations S = Q + diag((1 − Q_ii)/n_i).
 
@@ -71,7 +71,7 @@ def _columns(x: Num[ArrayLike, "times *c"]) -> Float[Array, "times n"]:
     return x[:, None] if x.ndim == 1 else x
 
 
-def _checked(mixing: Float[ArrayLike, "c c"]) -> Float[Array, "c c"]:
+def _checked(mixing: Num[ArrayLike, "..."]) -> Float[Array, "c c"]:
     shape = jnp.shape(mixing)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"mixing: got shape {shape}, expected a square matrix; try jnp.eye(3)")
