@@ -20,15 +20,21 @@ def test_the_example_runs_and_agrees_with_its_theory(capsys):
     assert records["squared_error"].shape == (256, 50)
     ratio = table.risk.mean("lineage") / table.exact
     assert ratio.shape == (3, 3)
+    assert abs(float(names["moments"]["variance"][:, -1].mean()) - 1) < 0.01
     np.testing.assert_allclose(ratio, 1, atol=0.3)
     assert "recovery" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("row", re.findall(r"\| `((?:Replace|Accumulate|Anchor|Subsample|RealOnly)\(.*?)` ", README))
+REGIMES = ("Replace", "Accumulate", "Anchor", "Subsample", "RealOnly")
+REGIMES += ("Retain", "Weighted", "Debiased", "Deduplicate", "Drop")
+ROW = rf"\| `((?:{'|'.join(REGIMES)})\(.*?)` \| (?:any|`Constant|`Periodic)"
+
+
+@pytest.mark.parametrize("row", re.findall(ROW, README))
 def test_every_paradigm_of_the_table_is_a_regime(row):
+    names = {name: getattr(jc, name) for name in REGIMES} | {"w": 0.6, "mask": np.array([True, False])}
     for regime in row.split("`, `"):
-        names = {name: getattr(jc, name) for name in ("Replace", "Accumulate", "Anchor", "Subsample", "RealOnly")}
-        assert eval(regime, names) is not None
+        assert isinstance(eval(regime, names), jc.AbstractRegime)
 
 
 def test_every_command_line_names_a_command_that_exists_and_a_file_that_exists():

@@ -40,7 +40,10 @@ FAMILIES = {
         jc.GaussianMixture(np.full(2, 0.5), np.array([[-2.0], [2.0]]), np.ones((2, 1, 1))),
         jc.Mixture(components=2, steps=3, capacity=64),
     ),
-    "kernel": lambda: (jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))), jc.Kernel(0.5, capacity=64)),
+    "kernel": lambda: (
+        jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))),
+        jc.Kernel(0.5, capacity=64),
+    ),
 }
 ABSORBED = ("tabular", "contexts", "retrieval", "network", "gaussian", "gaussian 2d", "bernoulli", "mixture")
 LIMITED = ("mixture", "kernel")  # samples are held in as many atoms as there are slots
