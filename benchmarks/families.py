@@ -169,7 +169,9 @@ def rejection(key, shape):
         drawn, accepted = jnp.where(fits & ~accepted, d * v, drawn), accepted | fits
     rest = _gamma._blocks(words, shape.shape, 2 * ROUNDS + _gamma.STEPS // 2)[2 * ROUNDS :]
     uniforms = [_gamma._uniform(word) for block in rest for word in block]
-    fall = sum(_gamma._log(u) / (jnp.where(small, shape, 1.0) + i) for i, u in enumerate(uniforms))
+    start, fall = jnp.asarray(jnp.where(small, shape, 1.0)), jnp.zeros_like(shape)
+    for i, u in enumerate(uniforms):
+        fall = fall + _gamma._log(u) / (start + i)
     return drawn * jnp.where(small, _gamma._exp(fall), 1.0)
 
 

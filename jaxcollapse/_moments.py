@@ -160,10 +160,9 @@ def _without_replacement(pool: Moments, n, key) -> Moments:
 
 def _solve(triangle: Float[Array, "d d"], x: Float[Array, "d k"]) -> Float[Array, "d k"]:
     """triangle⁻¹ x, 0 along directions that the triangle does not have."""
-    pivots = jnp.diagonal(triangle)
-    if len(pivots) == 1:
-        return x / jnp.where(pivots > 0, pivots, jnp.inf)[None]
-    missing = pivots <= 0
+    if triangle.size == 1:
+        return x / jnp.asarray(jnp.where(triangle > 0, triangle, jnp.inf))[0, 0]
+    missing = jnp.diagonal(triangle) <= 0
     known = jnp.where(missing[:, None], 0.0, x)
     solved = solve_triangular(triangle + jnp.diag(jnp.where(missing, 1.0, 0.0)), known, lower=True)
     return jnp.where(missing[:, None], 0.0, solved)

@@ -22,15 +22,15 @@ from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
+from jaxcollapse._atoms import AbstractPointModel
 from jaxcollapse._data import EMPTY
 from jaxcollapse._learner import AbstractLearner, two_draws
-from jaxcollapse._model import AbstractModel
 from jaxcollapse._moments import Moments, draw
 from jaxcollapse._schedule import brief
 from jaxcollapse.sampling._gamma import normal
 
 
-class Normal(AbstractModel):
+class Normal(AbstractPointModel):
     """The normal law N(mean, cov).
 
     mean   `d`; a number stands for one dimension, and is kept as an array of one
@@ -174,10 +174,10 @@ def _log_volume(self: Normal, other: Normal) -> Float[Array, ""]:
 def _factor(cov: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """L, NaN where cov is no covariance."""
     if cov.size == 1:
-        return jnp.where(cov > 0, jnp.sqrt(jnp.where(cov > 0, cov, 1.0)), jnp.nan)
+        return jnp.asarray(jnp.where(cov > 0, jnp.sqrt(jnp.where(cov > 0, cov, 1.0)), jnp.nan))
     asymmetry, most = jnp.max(abs(cov - cov.T)), jnp.max(abs(cov))
     factor = jnp.linalg.cholesky(cov)
-    return jnp.where(asymmetry <= 1e-5 * most, factor, jnp.nan)
+    return jnp.asarray(jnp.where(asymmetry <= 1e-5 * most, factor, jnp.nan))
 
 
 def _check_covariance(cov: np.ndarray) -> None:

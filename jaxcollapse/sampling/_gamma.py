@@ -78,13 +78,13 @@ def gamma(key: _words.AnyKey, shape: Num[ArrayLike, "*k"]) -> Float[Array, "*k"]
     Raises `ValueError` for a shape that is negative, not finite or too large.
     """
     value, inside = _check.between("shape", shape, LARGEST, "shapes from 0 to 1.3e30")
-    return jnp.where(inside, _draw(_words.cipher(key), value), jnp.nan)
+    return jnp.asarray(jnp.where(inside, _draw(_words.cipher(key), value), jnp.nan))
 
 
 def chi_square(key: _words.AnyKey, degrees: Num[ArrayLike, "*k"]) -> Float[Array, "*k"]:
     """χ² variates with these degrees of freedom, whole or not: 2 · gamma(degrees / 2), in its range and precision."""
     value, inside = _check.between("degrees", degrees, LARGEST, "degrees of freedom from 0 to 1.3e30")
-    return jnp.where(inside, 2.0 * _draw(_words.cipher(key), 0.5 * value), jnp.nan)
+    return jnp.asarray(jnp.where(inside, 2.0 * _draw(_words.cipher(key), 0.5 * value), jnp.nan))
 
 
 def normal(key: _words.AnyKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
@@ -104,7 +104,9 @@ def _draw(words: _words.Cipher, shape: Float[Array, "*k"]) -> Float[Array, "*k"]
     small = shape < STEPS
     large = _quantile(_from_words(high, low), jnp.where(small, shape + STEPS, shape))
     a = jnp.where(small & (shape > 0), shape, 1.0)
-    fall = sum(_log(_uniform(word)) / (a + i) for i, word in enumerate(word for block in rest for word in block))
+    fall = jnp.zeros_like(a)
+    for i, word in enumerate(word for block in rest for word in block):
+        fall = fall + _log(_uniform(word)) / (a + i)
     drawn = large * jnp.where(small, _exp(fall), 1.0)
     return jnp.where(shape > 0, drawn, 0.0)
 

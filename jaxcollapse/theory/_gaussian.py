@@ -80,7 +80,7 @@ def _pool_sizes(n_t, keep):
 
 def _scan(n_t, share, pairs, keep, unbiased):
     sizes = _pool_sizes(n_t, keep)
-    inflation = jnp.where(sizes > 1, sizes / (sizes - 1), jnp.nan) if unbiased else jnp.ones_like(sizes)
+    inflation = jnp.asarray(jnp.where(sizes > 1, sizes / (sizes - 1), jnp.nan)) if unbiased else jnp.ones_like(sizes)
     weight = n_t / sizes
     before = jnp.concatenate([jnp.ones(1, n_t.dtype), inflation[:-1]])
 
