@@ -11,6 +11,8 @@ Gradient descent on ½‖p − Fit(N)‖² from s, stopped after k steps of rate
 counts, so means and variances follow exact recursions. The three errors: Shumailov et al., Nature 631:755 (2024).
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,9 +43,11 @@ class Tied(AbstractLearner):
             raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.AbstractLearner; try Tabular()")
         groups = self.groups
         if np.ndim(groups) != 1 or not jnp.issubdtype(jnp.result_type(groups), jnp.integer):
-            raise ValueError(f"groups: got {brief(groups)}, expected a whole number for each context; try [0, 0, 1, 1]")
-        if not isinstance(groups, Tracer) and ((np.asarray(groups) < 0) | (np.asarray(groups) >= np.size(groups))).any():
-            raise ValueError(f"groups: got {brief(groups)}, expected numbers from 0 to {np.size(groups) - 1}")
+            expected = "a whole number for each context"
+            raise ValueError(f"groups: got {brief(groups)}, expected {expected}; try jnp.array([0, 0, 1, 1])")
+        if not isinstance(groups, Tracer) and not np.isin(groups, np.arange(np.size(groups))).all():
+            c = np.size(groups)
+            raise ValueError(f"groups: got {brief(groups)}, expected numbers from 0 to {c - 1}; try jnp.arange({c})")
 
     def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         """One draw from the groups' truth in every row, the same for all contexts of a group."""
@@ -56,7 +60,7 @@ class Tied(AbstractLearner):
         # A group that is never visited weighs nothing: its contexts count alike there.
         weights = jnp.where(self._pooled(weights) > 0, weights, jnp.ones_like(weights))
         pooled = self._pooled(weights * target.probs) / self._pooled(weights)
-        drawn = self.inner.init(eqx.tree_at(lambda m: m.probs, target, pooled), key=key)
+        drawn: Any = self.inner.init(eqx.tree_at(lambda m: m.probs, target, pooled), key=key)
         groups, contexts = jnp.asarray(self.groups), jnp.arange(weights.shape[0])
         first = jax.ops.segment_min(contexts, groups, weights.shape[0])[groups]
         return eqx.tree_at(lambda m: m.probs, drawn, drawn.probs[first])
@@ -72,7 +76,8 @@ class Tied(AbstractLearner):
         groups = jnp.asarray(self.groups)
         marked = jnp.any(data.counts < 0) | jnp.any((groups < 0) | (groups >= groups.size))
         pooled = self._pooled(data.counts)
-        return self.inner.fit(Counts(jnp.where(marked, -jnp.ones_like(pooled), pooled)), model, key=key)
+        fitted: Any = self.inner.fit(Counts(jnp.where(marked, -jnp.ones_like(pooled), pooled)), model, key=key)
+        return fitted
 
     def _pooled(self, rows: Num[Array, "c w"]) -> Num[Array, "c w"]:
         groups = jnp.asarray(self.groups)
@@ -102,7 +107,8 @@ class Stopped(AbstractLearner):
         if self.start is not None and self.start.probs.shape != target.probs.shape:
             shapes = f"a table of shape {self.start.probs.shape} for a target of shape {target.probs.shape}"
             raise ValueError(f"start: got {shapes}, expected the target's; try jc.Categorical(jnp.full(shape, 1 / v))")
-        return self.inner.init(target, key=key)
+        first: Any = self.inner.init(target, key=key)
+        return first
 
     def observe(self, model, n, *, key):
         return self.inner.observe(model, n, key=key)
@@ -111,7 +117,8 @@ class Stopped(AbstractLearner):
         return self.inner.pool(target, source, alpha, n, split, key=key)
 
     def fit(self, data: Counts, model: Categorical, *, key: PRNGKeyArray) -> Categorical:
-        fitted = self.inner.fit(data, model, key=key).probs
+        inner: Any = self.inner.fit(data, model, key=key)
+        fitted = inner.probs
         kept = jnp.asarray(self.kept, float)
         kept = jnp.where((kept >= 0) & (kept <= 1), kept, jnp.nan)
         start = model.probs if self.start is None else self.start.probs
