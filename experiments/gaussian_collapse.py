@@ -29,7 +29,8 @@ BAND = 1.96
 def experiment(n, *, key, generations=199, lineages=20_000):
     """W2², σ and ln σ of lineages without real data, with both variances, and σ with accumulation."""
     truth = jc.Normal(0.0, 1.0)
-    found: dict[str, tuple] = {"generation": ("generation", np.arange(1, generations + 1), {"long_name": "generation t"})}
+    times = np.arange(1, generations + 1)
+    found: dict[str, tuple] = {"generation": ("generation", times, {"long_name": "generation t"})}
 
     def record(lineage, batch):
         mean, sigma = lineage.model.mean[0], lineage.model.factor[0, 0]
