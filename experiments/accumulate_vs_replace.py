@@ -29,7 +29,7 @@ FAMILIES = {"table": "table of 30 tokens", "regression": "linear regression, 10 
 RECORDED = 24
 
 
-def experiment(n, *, key, generations=100, lineages=400, vocab=30, dimension=10):
+def experiment(n, *, key, generations=100, lineages=800, vocab=30, dimension=10):
     """Inflation of every lineage at some generations, by family and regime."""
     at = times(generations)
     k_table, k_line, k_same = jr.split(key, 3)
