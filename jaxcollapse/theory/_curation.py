@@ -153,7 +153,9 @@ def retrieval(
     return Retrieval(jnp.concatenate([released(*first)[None], risk]), jnp.concatenate([first[0][None], s]))
 
 
-def _moments(alpha, n, probs, generations, *, smoothing, posterior="mean", other=None, epsilon=0.0) -> Moments:
+def _moments(
+    alpha, n, probs, generations, *, smoothing, posterior="mean", other=None, epsilon: Num[ArrayLike, ""] = 0.0
+) -> Moments:
     _check_posterior(posterior)
     alpha_t, n_t = evaluate(alpha, n, generations)
     p = jnp.asarray(probs, float)

@@ -20,7 +20,7 @@ from jaxcollapse._schedule import Schedule, evaluate
 def network(
     alpha: Schedule, n: Schedule, mixing: Num[ArrayLike, "..."], generations: int
 ) -> Float[Array, "times c c"]:
-    """S_t of a loop with `Nodes()` and `curate=Mixing(W)`, W = `mixing` (`c c`), t = 0..T; n draws a node, rounded as the loop does.
+    """S_t of a loop with `Nodes()` and `curate=Mixing(W)` for t = 0..T; `mixing` is W, `c c`, n counts a node's draws.
 
     W = I: independent lineages. W_ij = 1/c: the mean of all nodes, the web that all read, is exactly one lineage of
     c n draws, and a node n draws from its mixture with the truth.
@@ -38,7 +38,8 @@ def network_recursion(
     alpha_t, n_t = each(alpha_t).at[0].set(1.0), each(n_t)
 
     def step(s, generation):
-        s = _next(s, *generation, weights)
+        alpha, n = generation
+        s = _next(s, alpha, n, weights)
         return s, s
 
     return jax.lax.scan(step, jnp.zeros_like(weights), (alpha_t, n_t))[1]

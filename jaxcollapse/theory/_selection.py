@@ -81,8 +81,8 @@ def temperature_fold(alpha: Num[ArrayLike, ""], vocab: Num[ArrayLike, ""]) -> tu
 
     bracket = jax.lax.fori_loop(0, 60, halve, (least, high - 1e-3 * (high - low)))
     pitchfork = slope(least, alpha, vocab) <= 0
-    x = jnp.where(pitchfork, low, bracket[0])
-    return jnp.where(pitchfork, 1 - alpha, temperature_branch(bracket[0], alpha, vocab)), x
+    found = temperature_branch(bracket[0], alpha, vocab)
+    return jnp.asarray(jnp.where(pitchfork, 1 - alpha, found)), jnp.asarray(jnp.where(pitchfork, low, bracket[0]))
 
 
 def tilt_limit(
