@@ -179,9 +179,9 @@ def oracle(rng, vocab, generations):
 def test_filtered_data_have_the_law_of_the_oracle():
     looped = loop(jc.Deduplicate(jc.Drop(jc.Accumulate(), MASK), 2), n=5)
     record = lambda lineage, batch: batch.data.counts
-    _, ours = jc.ensemble(looped, 3, lineages=3000, key=jr.key(3), record=record)
+    _, ours = jc.ensemble(looped, 3, lineages=2000, key=jr.key(3), record=record)
     rng = np.random.default_rng(4)
-    theirs = np.array([oracle(rng, 4, 3) for _ in range(3000)])
+    theirs = np.array([oracle(rng, 4, 3) for _ in range(2000)])
     assert ours.max() == 2 and (ours[..., 1] == 0).all()
     for t in range(3):
         assert two_sample_p(np.asarray(ours)[:, t], theirs[:, t]) > 5e-4
@@ -217,14 +217,13 @@ def test_a_random_weight_and_a_drifting_source_follow_their_moments():
     def run(rate):
         looped = jc.Loop(P_STAR, jc.Tabular(), jc.Replace(), weight, jc.Constant(10), real_source=Drifting(rate))
         record = lambda lineage, batch: (jc.metrics.squared_error(lineage.model.probs, P_STAR.probs), batch.alpha)
-        return jc.ensemble(looped, 5, lineages=8000, key=jr.key(5), record=record)[1]
+        return jc.ensemble(looped, 5, lineages=4000, key=jr.key(5), record=record)[1]
 
-    for rate in (0.0, 0.2):
-        risk, alpha = run(jnp.asarray(rate))
-        mean = np.array([0.1, 0.6, 0.1, 0.6, 0.1])
-        assert_mean(alpha, mean)
-        assert_mean(alpha**2, mean**2 + mean * (1 - mean) / 2.5)
-        assert_mean(risk, _moments(mean, rate))
+    risk, alpha = run(jnp.asarray(0.2))
+    mean = np.array([0.1, 0.6, 0.1, 0.6, 0.1])
+    assert_mean(alpha, mean)
+    assert_mean(alpha**2, mean**2 + mean * (1 - mean) / 2.5)
+    assert_mean(risk, _moments(mean, 0.2))
     exact = jc.theory.risk(weight.effective, jc.Constant(10), 5)[1:] * H_STAR
     np.testing.assert_allclose(_moments(mean, 0.0), exact, rtol=1e-5)
 
