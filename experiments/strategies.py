@@ -129,7 +129,7 @@ def summary(run):
 
     found = analyse(run)
     low, high = found["window"]
-    table = Table(title=f"Risk at T = {high}, and −d ln R/d ln t over t = {low}..{high}", box=SIMPLE, padding=(0, 1))
+    table = Table(title=f"Risk at T = {high}, and −d ln R/d ln t over t = {low}..{high}", box=SIMPLE, padding=0)
     headers = ("a, b", "strategy", "R_T exact", "ours ± s.e.", "z", "slope exact", "ours ± s.e.", "z", "e, t → ∞")
     for header in headers:
         table.add_column(header, justify="left" if header == "strategy" else "right", no_wrap=True)
