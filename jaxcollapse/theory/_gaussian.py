@@ -13,6 +13,7 @@ Shumailov et al., Nature 631:755 (W2); Suresh, Thangaraj and Khandavally, arXiv 
 survival); Kazdan et al., arXiv 2410.16713 (accumulation). The rest is derived here.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -69,7 +70,6 @@ def gaussian(
     return GaussianMoments(*_scan(n_t, moments.share, moments.pairs, keep, unbiased))
 
 
-@jax.jit
 def _pool_sizes(n_t, keep):
     def step(size, n):
         size = keep * size + n
@@ -78,6 +78,7 @@ def _pool_sizes(n_t, keep):
     return jax.lax.scan(step, jnp.zeros((), n_t.dtype), n_t)[1]
 
 
+@functools.partial(jax.jit, static_argnames="unbiased")
 def _scan(n_t, share, pairs, keep, unbiased):
     sizes = _pool_sizes(n_t, keep)
     inflation = jnp.asarray(jnp.where(sizes > 1, sizes / (sizes - 1), jnp.nan)) if unbiased else jnp.ones_like(sizes)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import jaxcollapse as jc
-from tests.helpers import assert_mean, two_sample_p
+from tests.helpers import assert_mean
 
 LAWS = {"poisson": (jc.Poisson(3.0), 0.0), "bernoulli": (jc.Bernoulli(0.2), -1.0), "exp": (jc.ExponentialLaw(2.0), 1.0)}
 OURS = pytest.mark.parametrize("name", LAWS)
@@ -60,28 +60,13 @@ def test_sums_add_scale_and_mark(name):
     learner, key = jc.MaximumLikelihood(), jr.key(0)
     a, b = (learner.observe(target, jnp.asarray(n), key=key) for n in (5, 9))
     assert (a + b).weight == 14 and (a + b).sum == a.sum + b.sum
-    assert (0.5 * a).weight == 2.5 and (0.5 * a).sum == 0.5 * a.sum
+    assert (0.5 * a).weight == 2.5 and float((0.5 * a).sum) == 0.5 * float(a.sum)
     np.testing.assert_allclose(learner.fit(a, target, key=key).mean, float(a.sum) / 5, rtol=1e-6)
     nothing = learner.observe(target, jnp.asarray(0), key=key)
     assert nothing.sum == 0 and learner.fit(nothing, target, key=key).mean == target.mean
     marked = learner.observe(target, jnp.asarray(-1), key=key)
     for data in (marked, marked + a, a + marked, 0.5 * marked, marked.resample(jnp.asarray(2), key=key)):
         assert data.weight < 0 and np.isnan(learner.fit(data, target, key=key).mean)
-
-
-@OURS
-def test_a_part_of_a_sample_is_itself_a_sample(name):
-    """4 of 9 draws, drawn through the sum of all nine, against 4 draws."""
-    target, _ = LAWS[name]
-
-    def through(key):
-        whole, part = jr.split(key)
-        return jc.MaximumLikelihood().observe(target, jnp.asarray(9), key=whole).resample(jnp.asarray(4), key=part).sum
-
-    direct = lambda key: jc.MaximumLikelihood().observe(target, jnp.asarray(4), key=key).sum
-    a, b = (np.asarray(jax.jit(jax.vmap(f))(jr.split(jr.key(i), 20_000))) for i, f in enumerate((through, direct)))
-    p = stats.ks_2samp(a, b).pvalue if name == "exp" else two_sample_p(a[:, None], b[:, None])
-    assert p > 5e-4
 
 
 @OURS

@@ -28,8 +28,8 @@ def test_maximum_likelihood_is_the_tabular_risk(split):
 
 @pytest.mark.parametrize("decay", [None, 0.8, 0.0])
 def test_accumulation_is_the_tabular_one(decay):
-    found = jc.theory.gaussian(C(0.1), C(20), 40, accumulate=True, decay=decay)
-    r = jc.theory.accumulate(C(0.1), C(20), 40, decay)
+    found = jc.theory.gaussian(C(0.1), C(20), 59, accumulate=True, decay=decay)
+    r = jc.theory.accumulate(C(0.1), C(20), 59, decay)
     np.testing.assert_allclose(found.squared_error, r, rtol=1e-12)
     np.testing.assert_allclose(found.variance, 1 - r, rtol=1e-12)
 
@@ -92,9 +92,7 @@ def test_quadratic_variances_have_one_recursion():
 
 def test_float32_follows_double_precision():
     calls = {
-        "w2": lambda: jc.theory.gaussian_wasserstein(C(10_000), 300, unbiased=True),
         "drift": lambda: jc.theory.gaussian_log_scale(C(10_000), 300).mean,
-        "moments": lambda: jc.theory.gaussian(C(0.01), C(1000), 300).squared_error,
         "unbiased": lambda: jc.theory.gaussian(C(0.01), C(1000), 300, unbiased=True).variance,
     }
     double = {name: np.asarray(call()) for name, call in calls.items()}

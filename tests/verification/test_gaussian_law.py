@@ -11,7 +11,7 @@ from scipy.special import digamma
 import jaxcollapse as jc
 from jaxcollapse.sampling import chi_square, gamma
 from jaxcollapse.sampling._gamma import normal
-from tests.helpers import assert_mean
+from tests.helpers import assert_mean, two_sample_p
 
 LEVEL = 5e-4
 SHAPES = (0.3, 0.5, 1.0, 1.5, 3.0, 4.5, 7.999, 8.0, 8.5, 12.0, 49.5, 5000.0, 1e6)
@@ -119,3 +119,37 @@ def test_a_lineage_is_followed_far_below_the_floats_of_its_variance():
     _, sigma = final(jc.Normal(np.zeros(2), np.eye(2)), 4, 90, 400, jr.key(4), unbiased=False, at=[90])
     steps = np.array([0.5 * (digamma(nu / 2) + np.log(2) - np.log(4)) for nu in (3, 2)])
     assert_mean(np.log(sigma[:, 0]), 91 * steps)
+
+
+@pytest.mark.parametrize(
+    ("regime", "exact"),
+    [
+        (jc.Subsample(jc.Accumulate()), lambda a, n: jc.theory.subsample(a, n, 12)),
+        (jc.Anchor(fraction=0.5), lambda a, n: jc.theory.retained(a, n, 12, 0.5)),
+    ],
+    ids=["subsample", "anchor"],
+)
+def test_a_memory_that_is_sampled_has_the_risk_of_the_tables(regime, exact):
+    alpha, split = (0.5, "fixed") if isinstance(regime, jc.Anchor) else (0.1, "random")
+    made = jc.Loop(
+        jc.Normal(0.0, 1.0), jc.Gaussian(), regime, jc.Constant(alpha), jc.Constant(12), split=split
+    )
+    record = lambda lineage, batch: (lineage.model.mean[0] ** 2, lineage.model.cov[0, 0])
+    _, (error, variance) = jc.ensemble(made, 12, lineages=4000, key=jr.key(1), record=record)
+    r = np.asarray(exact(made.alpha, made.n))[1:]
+    assert_mean(error, r)
+    assert_mean(variance, 1 - r)
+
+
+@pytest.mark.parametrize("target", [jc.Poisson(3.0), jc.Bernoulli(0.2), jc.ExponentialLaw(2.0)])
+def test_a_part_of_a_sample_is_itself_a_sample(target):
+    """4 of 9 draws, drawn through the sum of all nine, against 4 draws."""
+
+    def through(key):
+        whole, part = jr.split(key)
+        return jc.MaximumLikelihood().observe(target, jnp.asarray(9), key=whole).resample(jnp.asarray(4), key=part).sum
+
+    direct = lambda key: jc.MaximumLikelihood().observe(target, jnp.asarray(4), key=key).sum
+    a, b = (np.asarray(jax.jit(jax.vmap(f))(jr.split(jr.key(i), 20_000))) for i, f in enumerate((through, direct)))
+    p = stats.ks_2samp(a, b).pvalue if isinstance(target, jc.ExponentialLaw) else two_sample_p(a[:, None], b[:, None])
+    assert p > 5e-4
