@@ -7,39 +7,6 @@ import numpy as np
 import pytest
 
 import jaxcollapse as jc
-from tests.helpers import assert_mean
-
-
-def relative(p, q):
-    return ((np.asarray(p, np.float64) - q) ** 2).sum(-1) / (1 - (q**2).sum())
-
-
-@pytest.fixture(scope="module")
-def runs():
-    """Released and parametric tables of lineages that keep their own first batch, `P L T 2 v`, for two weights."""
-
-    def experiment(weight):
-        learner = jc.Retrieval(jc.Tabular(), weight)
-        loop = jc.Loop(jc.zipf(6), learner, jc.Replace(), jc.Constant(0.05), jc.Constant(15))
-        record = lambda lineage, batch: jnp.stack([lineage.model.probs, lineage.model.parametric.probs])
-        return jc.ensemble(loop, 12, lineages=4000, key=jr.key(0), record=record)[1]
-
-    return np.asarray(jax.jit(jax.vmap(experiment))(jnp.array([0.0, 0.4, 1.5])))
-
-
-@pytest.mark.parametrize(("case", "weight"), [(0, 0.0), (1, 0.4)])
-def test_risks_are_the_exact_ones(runs, case, weight):
-    q = np.asarray(jc.zipf(6).probs, np.float64)
-    with jax.enable_x64(True):
-        exact = jc.theory.retrieval(jc.Constant(0.05), jc.Constant(15), 12, weight)
-        if weight == 0:
-            np.testing.assert_allclose(exact.released, jc.theory.risk(jc.Constant(0.05), jc.Constant(15), 12))
-    assert_mean(relative(runs[case, :, :, 0], q), np.asarray(exact.released)[1:])
-    assert_mean(relative(runs[case, :, :, 1], q), np.asarray(exact.parametric)[1:])
-
-
-def test_a_weight_out_of_range_marks_the_lineage(runs):
-    assert np.isnan(runs[2]).all() and np.isfinite(runs[:2]).all()
 
 
 def test_a_datastore_of_the_truth_is_a_real_share_at_inference():

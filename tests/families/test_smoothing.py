@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from scipy import stats
 
 import jaxcollapse as jc
 from jaxcollapse.families.tabular import _dirichlet
@@ -52,23 +51,6 @@ def test_means_and_risks_are_the_exact_ones(runs, case):
 
 def test_a_lineage_with_a_number_out_of_range_is_nan(runs):
     assert np.isnan(runs[-2:]).all() and np.isfinite(runs[:-2]).all()
-
-
-def test_posterior_sampling_has_the_prior_as_its_stationary_law():
-    """T25 in small: β = (½, ½, 1, 2), n = 5, far from the start, by moments and by the law of one token."""
-    prior = np.array([0.5, 0.5, 1.0, 2.0])
-    learner = jc.PosteriorSampling(jc.Tabular(smoothing=prior))
-    loop = jc.Loop(jc.uniform(4), learner, jc.Replace(), jc.Constant(0.0), jc.Constant(5))
-    record = lambda lineage, batch: lineage.model.probs
-    _, p = jc.ensemble(loop, 40, lineages=4000, key=jr.key(1), record=record, record_at=(1, 40))
-    p = np.asarray(p, np.float64)
-    assert_mean(p[:, 1], prior / 4)
-    assert_mean((p[:, 1] - prior / 4) ** 2, np.array([0.021875, 0.021875, 0.0375, 0.05]))
-    assert stats.kstest(p[:, 1, 2], stats.beta(1, 3).cdf).pvalue > 1e-3
-    with jax.enable_x64(True):
-        exact = jc.theory.smoothed(loop.alpha, loop.n, np.full(4, 0.25), prior, 1, "sample")
-    assert_mean(p[:, 0], exact.mean[1])
-    assert_mean(((p[:, 0] - 0.25) ** 2).sum(-1), exact.risk[1])
 
 
 @pytest.mark.parametrize("concentration", [1e-3, 0.05, 1.0, 300.0])
