@@ -164,8 +164,8 @@ def test_a_mixture_of_another_number_starts_at_draws_of_the_target():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: jc.GaussianMixture(np.ones(2), np.zeros((2, 1)), np.ones((2, 1, 1))), "expected a law that adds up to 1"),
-        (lambda: jc.GaussianMixture(np.ones(1), np.zeros((2, 1)), np.ones((2, 1, 1))), r"covs: got shapes \(1,\), \(2, 1\)"),
+        (lambda: jc.GaussianMixture(np.ones(2), np.zeros((2, 1)), np.ones((2, 1, 1))), "expected a law"),
+        (lambda: jc.GaussianMixture(np.ones(1), np.zeros((2, 1)), np.ones((2, 1, 1))), r"covs: got shapes \(1,\)"),
         (lambda: jc.GaussianMixture(np.ones(1), np.zeros((1, 2)), np.eye(2)), r"expected \(k,\), \(k, d\) and"),
         (lambda: jc.GaussianMixture(np.ones(1), np.full((1, 1), np.inf), np.ones((1, 1, 1))), "means: got .*finite"),
         (lambda: jc.GaussianMixture(np.ones(1), np.zeros((1, 2)), np.array([[[1.0, 0.5], [0, 1]]])), "symmetric"),
