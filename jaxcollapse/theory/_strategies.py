@@ -52,12 +52,13 @@ def debiased(
 
 @jax.jit
 def _debiased(alpha_t, n_t, seen_t, spread_t, decay):
-    def step(state, now):
+    def step(state: tuple[Array, ...], now: tuple[Array, ...]):
         weight, own, cross, chain = state
         alpha, n, seen, spread = now
         added = n * seen**2
-        weight = jnp.where(added > 0, decay, 1.0) * weight + added
-        gain, safe = added / weight, jnp.where(seen > 0, seen, jnp.ones_like(seen))
+        weight = jnp.where(added > 0, decay, jnp.ones_like(added)) * weight + added
+        gain = added / weight
+        safe = jnp.where(seen > 0, seen, 1.0)
         kept, kept2 = 1 - alpha, (1 - alpha) ** 2 + spread
         pull = 1 - alpha / safe
         noise = (1 - kept2 * chain) / n
