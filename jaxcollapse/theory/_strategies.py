@@ -56,7 +56,7 @@ def _debiased(alpha_t, n_t, seen_t, spread_t, decay):
         weight, own, cross, chain = state
         alpha, n, seen, spread = now
         added = n * seen**2
-        weight = jnp.where(added > 0, decay, jnp.ones_like(added)) * weight + added
+        weight = jax.lax.select(added > 0, decay, jnp.ones_like(decay)) * weight + added
         gain = added / weight
         safe = jnp.where(seen > 0, seen, 1.0)
         kept, kept2 = 1 - alpha, (1 - alpha) ** 2 + spread
