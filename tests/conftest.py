@@ -15,6 +15,19 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_
 hypothesis.settings.load_profile("ci")
 
 
+# Here compiling takes the time, and samplers, loop and sweeps are tested elsewhere as they are compiled for users.
+QUICKLY = {"families", "theory", "test_curate.py", "test_experiments.py", "test_rare_tokens.py", "test_regimes.py"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly(request):
+    """Without most of XLA's optimisations, in half the time, in the files and folders above."""
+    quickly = bool(QUICKLY & {request.path.name, request.path.parent.name})
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(params=["float32", "x64"])
 def precision(request):
     """Runs a test in both precisions."""
