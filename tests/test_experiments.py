@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 import jaxcollapse as jc
+from jaxcollapse import _program
+from jaxcollapse._plan import plan
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 GRID = {"decay": np.linspace(0, 2, 3), "growth": np.linspace(0, 2, 4)}
@@ -27,6 +29,14 @@ def said(renderable):
     console = Console(width=120, file=io.StringIO())
     console.print(renderable)
     return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "build_corpora"))
+def test_every_experiment_can_be_traced_and_is_in_the_list(name):
+    module = load(name)
+    program = _program.trace(plan(module.experiment, module.AXES, key=jr.key(0)))
+    assert program.variables and callable(module.summary) and callable(module.figure)
+    assert f"| `{name}.py` |" in (FOLDER / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
