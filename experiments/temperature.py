@@ -30,8 +30,9 @@ MOST = 16  # tokens in memory; those above K have probability 0, so that all K s
 def experiment(vocab, temperature, *, key, alpha=0.2, n=10_000_000, generations=800, lineages=32):
     """The largest mass at t = T of every lineage, from both starts."""
     tokens = jnp.arange(MOST)
-    uniform = jnp.where(tokens < vocab, 1 / vocab, 0.0)
-    dominated = jnp.where(tokens == 0, 0.9, jnp.where(tokens < vocab, 0.1 / (vocab - 1), 0.0))
+    uniform = jnp.asarray(jnp.where(tokens < vocab, 1 / vocab, 0.0))
+    others = jnp.asarray(jnp.where(tokens < vocab, 0.1 / (vocab - 1), 0.0))
+    dominated = jnp.asarray(jnp.where(tokens == 0, 0.9, others))
     sharpened = jc.Temperature(temperature)
     loop = jc.Loop(jc.Categorical(uniform), jc.Tabular(), jc.Replace(), jc.Constant(alpha), jc.Constant(n), sharpened)
 

@@ -57,9 +57,10 @@ def experiment(
 ):
     """Squared error of tables, per lineage and generation; density error of mixtures at the last generation."""
     k_tables, k_mixtures = jr.split(key)
-    on = [jnp.asarray(switch) > 0 for switch in (statistical, expressivity, approximation)]
-    risk = tables(*on, key=k_tables, generations=generations, lineages=lineages, alpha=alpha, n=n, kept=kept)
-    density = _mixture(*on, k_mixtures, alpha, fits)
+    first, second, third = (jnp.asarray(switch) > 0 for switch in (statistical, expressivity, approximation))
+    sizes = {"generations": generations, "lineages": lineages, "alpha": alpha, "n": n, "kept": kept}
+    risk = tables(first, second, third, key=k_tables, **sizes)
+    density = _mixture(first, second, third, k_mixtures, alpha, fits)
     return {
         "generation": ("generation", np.arange(1, generations + 1), {"long_name": "generation t"}),
         "risk": (("lineage", "generation"), risk, {"long_name": "squared error of a row", "units": "1"}),

@@ -205,8 +205,10 @@ def _best_in_row(p: Float[Array, " v"], reward: Float[Array, " v"], n: Float[Arr
     level = jnp.cumsum(jnp.concatenate([jnp.zeros(1, int), (falling[1:] < falling[:-1]).astype(int)]))
     mass = jnp.zeros_like(p).at[level].add(p[order])
     above = jnp.minimum(jnp.cumsum(mass) - mass, 1.0)  # exactly 0 for the best level with any mass: F^n stays 1
-    share = jnp.minimum(mass / jnp.maximum(1 - above, jnp.finfo(p.dtype).tiny), 1.0)
-    best = jnp.exp(n * jnp.log1p(-above)) * -jnp.expm1(n * jnp.log1p(-share))
+    below = jnp.cumsum(mass[::-1])[::-1]  # F, summed from its small end: 1 − above has lost the rarest levels
+    log_f = jnp.where(above < 0.5, jnp.log1p(-above), jnp.log(jnp.maximum(below, jnp.finfo(p.dtype).tiny)))
+    share = jnp.minimum(mass / jnp.maximum(below, jnp.finfo(p.dtype).tiny), 1.0)
+    best = jnp.exp(n * log_f) * -jnp.expm1(n * jnp.log1p(-share))
     each = best / jnp.where(mass > 0, mass, 1.0)
     return p * jnp.zeros_like(p).at[order].set(each[level])
 

@@ -35,8 +35,12 @@ class Estimate(eqx.Module):
 
     @property
     def probs(self) -> Float[Array, "*c v"]:
-        """The unclipped estimate: rows add up to 1 where α is judged rightly, entries may be negative."""
-        return self.signed / self.weight
+        """The unclipped estimate: rows add up to 1 where α is judged rightly, entries may be negative.
+
+        A row that nothing has visited is uniform.
+        """
+        empty = self.weight == 0
+        return jnp.where(empty, 1 / self.signed.shape[-1], self.signed / jnp.where(empty, 1.0, self.weight))
 
     @property
     def released(self) -> Float[Array, "*c v"]:

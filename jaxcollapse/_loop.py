@@ -108,8 +108,8 @@ class Loop(eqx.Module):
     def step(self, lineage: Lineage, *, key: PRNGKeyArray) -> tuple[Lineage, Batch]:
         """The next generation, and what it was trained on.
 
-        Generation 0 is one too, with α_0 = 1, that its learner and its regime have to themselves: so a run holds one
-        sampler, not two that differ in nothing.
+        Generation 0 is one too, from `blank`, with α_0 = 1: so a run holds one sampler, not two that differ in nothing.
+        It is fitted to all of its draws; its `batch.data` is the regime's answer to an empty memory, and no record.
         """
         k_pool, k_regime, k_fit, _ = jr.split(key, 4)
         t = lineage.t + 1
@@ -117,7 +117,11 @@ class Loop(eqx.Module):
         if isinstance(self.alpha, RandomWeight):
             alpha = jnp.where(t == 0, alpha, self.alpha.draw(t, key=jr.fold_in(key, 4)))  # beside the keys above
         source = self.curate(lineage.model)
-        parts = self.learner.pool(self._real(t), source, alpha, self._draws(t), self.split, key=k_pool)
+        # At t = 0 nothing is drawn from it, but what a curation makes of a blank model may be NaN, and so is 0 · NaN.
+        lawful = lambda x: jnp.where((t == 0) & ~jnp.isfinite(x), 1, x) if eqx.is_inexact_array(x) else x
+        source = jax.tree.map(lawful, source)
+        n = jnp.where(jnp.isnan(alpha), -1, self._draws(t))
+        parts = self.learner.pool(self._real(t), source, alpha, n, self.split, key=k_pool)
         batch = Batch(*parts, alpha, source)
 
         def first():
@@ -129,7 +133,10 @@ class Loop(eqx.Module):
         memory, data = self.regime.update(lineage.memory, batch, key=k_regime)
         static = eqx.filter((lineage.model, lineage.memory), eqx.is_array, inverse=True)
         arrays = lambda make: lambda: eqx.filter(make(), eqx.is_array)
-        model, memory = eqx.combine(jax.lax.cond(t == 0, arrays(first), arrays(later)), static)
+        if isinstance(t, Tracer):
+            model, memory = eqx.combine(jax.lax.cond(t == 0, arrays(first), arrays(later)), static)
+        else:  # an eager `cond` would be compiled anew at every step
+            model, memory = first() if t == 0 else later()
         return Lineage(t, model, memory), dataclasses.replace(batch, data=data)
 
     def _real(self, t: Int[Array, ""]) -> AbstractModel:

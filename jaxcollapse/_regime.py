@@ -144,7 +144,7 @@ class Subsample(AbstractRegime):
     def update(self, memory, batch, *, key):
         k_inner, k_resample = jax.random.split(key)
         memory, data = self.inner.update(memory, batch, key=k_inner)
-        return memory, data.resample(batch.pooled.total, key=k_resample)
+        return memory, data.resample(whole(batch.pooled.total), key=k_resample)
 
     def largest_pool(self, n_t):
         return self.inner.largest_pool(n_t)
@@ -172,6 +172,11 @@ class RealOnly(AbstractRegime):
 
     def largest_pool(self, n_t):
         return self.inner.largest_pool(n_t)
+
+
+def whole(n: Num[Array, ""]) -> Num[Array, ""]:
+    """A number of draws, whole: the weights of a float pool add up to one only after rounding."""
+    return n if jnp.issubdtype(n.dtype, jnp.integer) else jnp.rint(n)
 
 
 def share(value: Num[ArrayLike, ""]) -> Float[Array, ""]:

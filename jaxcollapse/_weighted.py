@@ -20,7 +20,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import ArrayLike, Num
 
-from jaxcollapse._regime import AbstractRegime, check_fraction, check_inner, share
+from jaxcollapse._regime import AbstractRegime, check_fraction, check_inner, share, whole
 from jaxcollapse._schedule import brief
 
 
@@ -43,7 +43,7 @@ class Weighted(AbstractRegime):
         return self.inner.init(1.0 * data)
 
     def update(self, memory, batch, *, key):
-        n_real, n_synthetic = batch.real.total.astype(float), batch.synthetic.total.astype(float)
+        n_real, n_synthetic = (1.0 * batch.real).total, (1.0 * batch.synthetic).total  # whole ones may wrap
         weight = jnp.where(n_real > 0, jnp.where(n_synthetic > 0, share(self.weight), 1.0), 0.0)
         total = n_real + n_synthetic
         total = jnp.where(total >= 0, total, jnp.nan)  # a marked draw stays marked
@@ -81,14 +81,15 @@ class Retain(AbstractRegime):
     def update(self, memory, batch, *, key):
         first, before = memory
         k_first, k_before, k_batch = jax.random.split(key, 3)
-        n = batch.pooled.total
+        n = whole(batch.pooled.total)
         previous, original = share(self.previous), share(self.original)
-        kept = jnp.rint(previous * n.astype(float))
-        original = jnp.where(previous + original <= 1 + 1e-6, original, jnp.nan)
-        kept_first = jnp.minimum(jnp.rint(original * n.astype(float)), n.astype(float) - kept)
-        rest = n - (kept + kept_first).astype(n.dtype)
-        data = batch.pooled.resample(rest, key=k_batch)
+        lawful = previous + original <= 1 + 1e-6
+        part = lambda x: jnp.where(lawful, jnp.rint(x * n.astype(float)), -1.0).astype(n.dtype)
+        kept = jnp.minimum(part(previous), n)
+        kept_first = jnp.minimum(part(original), n - kept)
+        data = batch.pooled.resample(n - kept - kept_first, key=k_batch)
         data = data + before.resample(kept, key=k_before) + first.resample(kept_first, key=k_first)
+        data = jax.tree.map(lambda x, like: x.astype(like.dtype), data, before)
         return (first, data), data
 
     def largest_pool(self, n_t):

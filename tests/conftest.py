@@ -15,8 +15,9 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_
 hypothesis.settings.load_profile("ci")
 
 
-# Here compiling takes the time, and samplers, loop and sweeps are tested elsewhere as they are compiled for users.
-QUICKLY = {"families", "theory", "test_curate.py", "test_experiments.py", "test_rare_tokens.py", "test_regimes.py"}
+# Here compiling takes the time; samplers, sweeps and experiments are tested as they are compiled for users.
+QUICKLY = {"families", "theory", "test_curate.py", "test_rare_tokens.py", "test_regimes.py"}
+QUICKLY |= {"test_loop.py", "test_streaming.py", "test_common_random_numbers.py"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,6 +27,16 @@ def compiled_quickly(request):
     jax.config.update("jax_disable_most_optimizations", quickly)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
+@pytest.fixture
+def optimised(compiled_quickly):
+    """What the compiler makes of it is the point."""
+    quickly = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", quickly)
 
 
 @pytest.fixture(params=["float32", "x64"])

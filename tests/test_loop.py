@@ -190,7 +190,7 @@ def test_provenance_adds_up_and_has_the_share_of_its_split(split):
     assert_mean(real[:, 1], drawn[:, 1].mean() * reference.zipf(20))
 
 
-def test_provenance_is_compiled_away_where_nobody_reads_it(monkeypatch):
+def test_provenance_is_compiled_away_where_nobody_reads_it(monkeypatch, optimised):
     def cost(record):
         run = jax.jit(lambda key: jc.simulate(loop(), 5, key=key, record=record))
         return run.lower(jr.key(0)).compile().cost_analysis()["flops"]
@@ -545,7 +545,7 @@ def test_other_generations_of_the_same_number_do_not_compile_anew():
         np.testing.assert_allclose(alpha, np.minimum(1, 0.6 * np.array(at) ** -0.4), rtol=1e-6)
 
 
-def test_what_is_not_recorded_is_neither_held_nor_computed():
+def test_what_is_not_recorded_is_neither_held_nor_computed(optimised):
     def compiled(record_at, generations=200):
         def run(key, alpha):
             record = lambda lineage, batch: lineage.model.probs @ lineage.model.probs[:, None] * lineage.model.probs

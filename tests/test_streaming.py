@@ -157,7 +157,7 @@ def test_statistics_run_in_a_sweep_and_are_those_of_each_point_alone():
     assert np.array_equal(again.histogram[0], table.histogram[1])
 
 
-def test_memory_grows_with_the_batch_and_not_with_the_lineages():
+def test_memory_grows_with_the_batch_and_not_with_the_lineages(optimised):
     def bytes(lineages, batch):
         return jax.jit(lambda key: streaming.ensemble(LOOP, 20, lineages=lineages, batch=batch, key=key)).lower(
             jr.key(0)

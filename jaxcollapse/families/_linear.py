@@ -13,6 +13,8 @@ from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from jaxcollapse._data import EMPTY, AbstractData
+from jaxcollapse.sampling import chi_square
+from jaxcollapse.sampling._gamma import normal
 
 
 class LinearMoments(AbstractData):
@@ -99,14 +101,9 @@ def trapezoid(n: Float[Array, ""], p: int, key: PRNGKeyArray) -> Float[Array, "p
     """
     k_diagonal, k_rest = jr.split(key)
     index = jnp.arange(p)
-    diagonal = jnp.sqrt(chi_square(k_diagonal, n - index.astype(float)))
-    rows = jnp.triu(jr.normal(k_rest, (p, p)), 1) + jnp.diag(diagonal)
+    diagonal = jnp.sqrt(chi_square(k_diagonal, jnp.maximum(n - index.astype(float), 0.0)))
+    rows = jnp.triu(normal(k_rest, (p, p)), 1) + jnp.diag(diagonal)
     return jnp.where((index.astype(float) < n)[:, None], rows, 0.0)
-
-
-def chi_square(key: PRNGKeyArray, freedom: Float[Array, "*i"]) -> Float[Array, "*i"]:
-    """χ² with these degrees of freedom; 0 where there are none."""
-    return jnp.where(freedom > 0, jr.chisquare(key, jnp.where(freedom > 0, freedom, 1.0)), 0.0)
 
 
 def gram_of(rows: Float[Array, "i d"]) -> Float[Array, "d d"]:

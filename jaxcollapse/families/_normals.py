@@ -61,7 +61,8 @@ def draw(p: Normals, number: int, key: PRNGKeyArray) -> Float[Array, "m d"]:
     roots = root(p.covs)
     noise = jr.normal(k_noise, (number, p.centres.shape[1]), p.centres.dtype)
     each = roots[which] if p.covs.shape[0] > 1 else roots
-    return p.centres[which] + jnp.sum(each * noise[:, None, :], -1)
+    lawful = jnp.where(jnp.isnan(p.weights.sum()), jnp.nan, 0.0)
+    return p.centres[which] + jnp.sum(each * noise[:, None, :], -1) + lawful
 
 
 def choose(key: PRNGKeyArray, weights: Float[Array, " k"], number: int) -> Int[Array, " m"]:

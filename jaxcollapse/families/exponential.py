@@ -115,7 +115,7 @@ class Poisson(AbstractMeanModel):
         return self.mean
 
     def sum(self, n, *, key):
-        return poisson(key, n.astype(float) * self.mean)
+        return poisson(key, jnp.asarray(n, float) * self.mean)
 
     def part(self, total, n, size, *, key):
         return binomial(key, jnp.maximum(total, 0), _share(n, size))
@@ -169,7 +169,7 @@ class ExponentialLaw(AbstractMeanModel):
         return self.mean**2
 
     def sum(self, n, *, key):
-        return self.mean * gamma(key, n.astype(float))
+        return self.mean * gamma(key, jnp.asarray(n, float))
 
     def part(self, total, n, size, *, key):
         k_part, k_rest = jr.split(key)

@@ -64,9 +64,11 @@ class Normal(AbstractPointModel):
 
     def log_prob(self, x: Num[ArrayLike, "... d"]) -> Float[Array, "..."]:
         """Log-density in nats at points on the last axis, which has length 1 for d = 1; NaN where Σ is singular."""
-        x = jnp.asarray(x, float)
+        x, d = jnp.asarray(x, float), self.mean.size
+        if x.ndim == 0 or x.shape[-1] != d:
+            got = f"got shape {x.shape}, expected points of {d} numbers on the last axis"
+            raise ValueError(f"x: {got}; try x[..., None]")
         z = _whiten(self.factor, x - jnp.broadcast_to(self.mean, x.shape))
-        d = self.mean.size
         return -0.5 * (z * z).sum(-1) - jnp.log(jnp.diagonal(self.factor)).sum() - 0.5 * d * math.log(2 * math.pi)
 
     def moments(self, n: Num[Array, ""], *, key: PRNGKeyArray) -> Moments:
@@ -79,18 +81,21 @@ class Normal(AbstractPointModel):
         return self.mean[None] + jnp.matmul(z, self.factor.T, precision="highest")
 
     def squared_wasserstein(self, other: "Normal") -> Float[Array, ""]:
-        """W2² = ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 ‖L₁ᵀ L₂‖_*, the nuclear norm; in one dimension (σ₁ − σ₂)² at the end."""
+        """W2² = ‖μ₁ − μ₂‖² + min_U ‖L₁ − L₂ U‖² over rotations U; tr Σ₁ + tr Σ₂ − 2 ‖L₁ᵀ L₂‖_*, uncancelled."""
         shift = jnp.sum((self.mean - other.mean) ** 2)
         if self.mean.size == 1:
             return shift + jnp.sum((self.factor - other.factor) ** 2)
-        both = jnp.matmul(self.factor.T, other.factor, precision="highest")
-        common = jnp.linalg.svd(both, compute_uv=False).sum()
-        return shift + jnp.maximum(jnp.sum(self.factor**2) + jnp.sum(other.factor**2) - 2 * common, 0.0)
+        left, _, right = jnp.linalg.svd(jnp.matmul(other.factor.T, self.factor, precision="highest"))
+        turned = jnp.matmul(other.factor, jnp.matmul(left, right, precision="highest"), precision="highest")
+        return shift + jnp.sum((self.factor - turned) ** 2)
 
     def kl(self, other: "Normal") -> Float[Array, ""]:
         """KL(self ‖ other) in nats; ∞ or NaN where one of them is singular."""
-        ratio, shift = _whiten(other.factor, self.factor.T), _whiten(other.factor, self.mean - other.mean)
-        return 0.5 * (jnp.sum(ratio**2) + jnp.sum(shift**2) - self.mean.size) - _log_volume(self, other)
+        ratio, shift = _whiten(other.factor, self.factor.T).T, _whiten(other.factor, self.mean - other.mean)
+        scale = jnp.diagonal(other.factor)
+        e = (jnp.diagonal(self.factor) - scale) / scale  # (e + 1)² − 1 − 2 ln(e + 1), without its cancellation
+        rest = jnp.sum(e + 0.5 * e * e - jnp.log1p(e))
+        return 0.5 * (jnp.sum(jnp.tril(ratio, -1) ** 2) + jnp.sum(shift**2)) + rest
 
     def summary(self, target: "Normal") -> dict[str, Array]:
         """Against the target, per direction and in its units, the same in every coordinate system but for W2:
@@ -181,7 +186,7 @@ def _factor(cov: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def _check_covariance(cov: np.ndarray) -> None:
-    """`ValueError` unless a concrete matrix is a covariance of full rank, as far as float32 can tell."""
+    """`ValueError` unless a concrete matrix is a covariance of full rank, as far as the precision can tell."""
     d, most = len(cov), abs(cov).max()
     if not np.isfinite(cov).all():
         raise ValueError(f"cov: got {brief(cov)}, expected finite numbers; try {'1.0' if d == 1 else f'jnp.eye({d})'}")
@@ -189,9 +194,11 @@ def _check_covariance(cov: np.ndarray) -> None:
         i, j = (int(x) for x in np.unravel_index(abs(cov - cov.T).argmax(), cov.shape))
         got = f"{cov[i, j]:g} at ({i}, {j}) and {cov[j, i]:g} at ({j}, {i})"
         raise ValueError(f"cov: got {got}, expected a symmetric matrix; try (cov + cov.T) / 2")
-    least = np.linalg.eigvalsh((cov + cov.T) / 2)[0]
-    if not least > (0 if d == 1 else d * 1.2e-7 * most):
-        got = f"a variance of {cov[0, 0]:g}" if d == 1 else f"a matrix whose smallest eigenvalue is {least:g}"
+    kept = np.asarray(jnp.asarray(cov, float), np.float64)  # as it will be held
+    scale = np.sqrt(np.maximum(np.diagonal(kept), np.finfo(float).tiny))
+    least = np.linalg.eigvalsh((kept + kept.T) / 2 / np.outer(scale, scale))[0]
+    if not (np.diagonal(kept) > 0).all() or not least > (0 if d == 1 else d * float(jnp.finfo(float).eps)):
+        got = f"a variance of {cov[0, 0]:g}" if d == 1 else f"correlations whose smallest eigenvalue is {least:g}"
         advice = "1.0" if d == 1 else f"cov + 1e-3 * jnp.eye({d})"
         raise ValueError(f"cov: got {got}, expected a positive definite one; try {advice}")
 

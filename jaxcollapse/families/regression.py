@@ -29,7 +29,9 @@ from jaxcollapse._data import EMPTY
 from jaxcollapse._learner import AbstractLearner, real_draws
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._schedule import brief
-from jaxcollapse.families._linear import LinearMoments, chi_square, either, gram_of, residual, solve, trapezoid
+from jaxcollapse.families._linear import LinearMoments, either, gram_of, residual, solve, trapezoid
+from jaxcollapse.sampling import chi_square
+from jaxcollapse.sampling._gamma import normal
 
 NOISES = ("kept", "unbiased", "mle")
 
@@ -73,14 +75,14 @@ class LinearModel(AbstractModel):
 
         With an upper triangular F, FᵀF = G, and z ~ N(0, I): Xᵀy = Fᵀ(F w + σ z) and Σ y² = ‖F w + σ z‖² + σ² χ²_{n−d}.
         """
-        d, size = self.weights.size, n.astype(float)
+        d, size = self.weights.size, jnp.asarray(n, float)
         if self.root is None:
             rows = trapezoid(size, d + 1, key)
             factor, z, rest = rows[:-1, :-1], rows[:-1, -1], rows[-1, -1] ** 2
         else:
             k_z, k_rest = jr.split(key)
-            factor, z = jnp.sqrt(size) * self.root, jnp.where(size > 0, jr.normal(k_z, (d,)), 0.0)
-            rest = chi_square(k_rest, size - d)
+            factor, z = jnp.sqrt(size) * self.root, jnp.where(size > 0, normal(k_z, (d,)), 0.0)
+            rest = chi_square(k_rest, jnp.maximum(size - d, 0.0))
         label = jnp.matmul(factor, self.weights, precision="highest") + self.noise * z
         square = jnp.dot(label, label, precision="highest") + self.noise**2 * rest
         cross = jnp.matmul(factor.T, label, precision="highest")

@@ -225,7 +225,9 @@ def thinned(
     """(pooled, real, synthetic) draws from the table α·target + (1 − α)·source, drawn together and then told apart."""
     k_pool, k_thin = jr.split(key)
     real_part = alpha * target.probs
-    rest = source.probs / source.probs.sum(-1, keepdims=True)  # a curation may leave less than 1, or an ulp more
+    whole = source.probs.sum(-1, keepdims=True)
+    # A curation may leave less than 1, or an ulp more; at α = 1, nothing.
+    rest = source.probs / jnp.where((alpha == 1) & (whole == 0), 1.0, whole)
     mixture = eqx.tree_at(lambda m: m.probs, target, real_part + (1 - alpha) * rest)
     pooled = draw(mixture, k_pool)
     share = real_part / jnp.maximum(mixture.probs, jnp.finfo(mixture.probs.dtype).tiny)
@@ -277,7 +279,8 @@ def _laws(name: str, probs: Num[ArrayLike, "..."], dimensions: tuple[int, ...]) 
         raise ValueError(f"{name}: got shape {jnp.shape(probs)}, expected {expected}")
     if isinstance(probs, Tracer):
         sums = probs.sum(-1, keepdims=True).astype(float)
-        return jnp.where(abs(sums - 1) <= 1e-3, probs.astype(float) / sums, jnp.nan)
+        lawful = (abs(sums - 1) <= 1e-3) & (probs >= 0).all(-1, keepdims=True)
+        return jnp.where(lawful, probs.astype(float) / sums, jnp.nan)
     rows = np.asarray(probs, float)
     if not np.isfinite(rows).all() or (rows < 0).any():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows) | (rows < 0))[0])

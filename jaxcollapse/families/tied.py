@@ -23,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Int, Num, PRNGKeyArray
 from jaxcollapse._data import EMPTY, Counts
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
-from jaxcollapse.families.tabular import Categorical, Tabular
+from jaxcollapse.families.tabular import Categorical, PosteriorSampling, Tabular
 
 
 class Tied(AbstractLearner):
@@ -39,8 +39,7 @@ class Tied(AbstractLearner):
     inner: AbstractLearner = Tabular()
 
     def __check_init__(self):
-        if not isinstance(self.inner, AbstractLearner):
-            raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.AbstractLearner; try Tabular()")
+        _check_inner(self.inner)
         groups = self.groups
         if np.ndim(groups) != 1 or not jnp.issubdtype(jnp.result_type(groups), jnp.integer):
             expected = "a whole number for each context"
@@ -61,9 +60,7 @@ class Tied(AbstractLearner):
         weights = jnp.where(self._pooled(weights) > 0, weights, jnp.ones_like(weights))
         pooled = self._pooled(weights * target.probs) / self._pooled(weights)
         drawn: Any = self.inner.init(eqx.tree_at(lambda m: m.probs, target, pooled), key=key)
-        groups, contexts = jnp.asarray(self.groups), jnp.arange(weights.shape[0])
-        first = jax.ops.segment_min(contexts, groups, weights.shape[0])[groups]
-        return eqx.tree_at(lambda m: m.probs, drawn, drawn.probs[first])
+        return eqx.tree_at(lambda m: m.probs, drawn, drawn.probs[self._first()])
 
     def observe(self, model, n, *, key):
         return self.inner.observe(model, n, key=key)
@@ -77,7 +74,11 @@ class Tied(AbstractLearner):
         marked = jnp.any(data.counts < 0) | jnp.any((groups < 0) | (groups >= groups.size))
         pooled = self._pooled(data.counts)
         fitted: Any = self.inner.fit(Counts(jnp.where(marked, -jnp.ones_like(pooled), pooled)), model, key=key)
-        return fitted
+        return eqx.tree_at(lambda m: m.probs, fitted, fitted.probs[self._first()])  # one posterior draw a group
+
+    def _first(self) -> Int[Array, " c"]:
+        groups = jnp.asarray(self.groups)
+        return jax.ops.segment_min(jnp.arange(groups.size), groups, groups.size)[groups]
 
     def _pooled(self, rows: Num[Array, "c w"]) -> Num[Array, "c w"]:
         groups = jnp.asarray(self.groups)
@@ -100,8 +101,7 @@ class Stopped(AbstractLearner):
         kept = self.kept
         if not isinstance(kept, Tracer) and (np.ndim(kept) or not 0 <= np.asarray(kept) <= 1):
             raise ValueError(f"kept: got {brief(kept)}, expected one number in [0, 1]; try 0.9**10")
-        if not isinstance(self.inner, AbstractLearner):
-            raise ValueError(f"inner: got {brief(self.inner)}, expected a jc.AbstractLearner; try Tabular()")
+        _check_inner(self.inner)
 
     def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
         if self.start is not None and self.start.probs.shape != target.probs.shape:
@@ -125,3 +125,10 @@ class Stopped(AbstractLearner):
         visited = data.counts.sum(-1, keepdims=True).astype(float) > EMPTY
         probs = jnp.where(visited, (1 - kept) * fitted + kept * start, fitted)
         return eqx.tree_at(lambda m: m.probs, model, probs)
+
+
+def _check_inner(inner: AbstractLearner) -> None:
+    """What keeps more than its table (a datastore, say) would lose it here."""
+    if not isinstance(inner, Tabular | PosteriorSampling | Tied | Stopped):
+        expected = "a learner of tables alone: Tabular, PosteriorSampling, Tied or Stopped"
+        raise ValueError(f"inner: got {brief(inner)}, expected {expected}; try Tabular()")

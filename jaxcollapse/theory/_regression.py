@@ -106,18 +106,17 @@ def fixed_design(
 
 @jax.jit
 def _in_eigenvectors(n_t, moments, v, w, noise, penalty, decay) -> Float[Array, " times"]:
-    """`fixed_design` of checked numbers: the mean and the second moment of u in each eigenvector."""
+    """`fixed_design` of checked numbers: both moments of u − w in each eigenvector, where no w² cancels."""
     fresh = (n_t / affine_scan(jnp.broadcast_to(decay, n_t.shape), n_t))[:, None]
     kept, shrink = 1 - fresh, v / (v + penalty)
-    pull = fresh * shrink
+    bias, pull = -penalty / (v + penalty) * w, fresh * shrink
     share, twice = moments.share[:, None], (moments.pairs + moments.share / n_t)[:, None]  # E(1 − a), E(1 − a)²
-    mean = affine_scan(kept + pull * share, fresh * (1 - share) * w)
+    mean = affine_scan(kept + pull * share, fresh * share * bias)
     before = jnp.concatenate([jnp.zeros_like(mean[:1]), mean[:-1]])
-    both = kept * (1 - share) + pull * (share - twice)  # E a[kept + pull (1 − a)]
-    add = 2 * fresh * w * both * before
-    add = add + fresh**2 * ((1 - 2 * share + twice) * w**2 + noise**2 / (n_t[:, None] * v))
+    add = 2 * fresh * bias * (kept * share + pull * twice) * before
+    add = add + fresh**2 * (twice * bias**2 + noise**2 / (n_t[:, None] * v))
     second = affine_scan(kept**2 + 2 * kept * pull * share + pull**2 * twice, add)
-    return (shrink**2 * second - 2 * shrink * w * mean + w**2).sum(-1)
+    return (shrink**2 * second + 2 * shrink * bias * mean + bias**2).sum(-1)
 
 
 def weighted_plateau(

@@ -1,5 +1,6 @@
 """The Gaussian family: its moments as data, its laws, and the loop against the exact recursion."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -209,7 +210,7 @@ def test_one_draw_is_an_outcome_with_maximum_likelihood_and_an_error_without_bia
         (lambda: jc.Normal(0.0, -1.0), "cov: got a variance of -1"),
         (lambda: jc.Normal(0.0, np.nan), "expected finite numbers"),
         (lambda: jc.Normal(np.nan, 1.0), "mean: got nan"),
-        (lambda: jc.Normal(np.zeros(2), np.ones((2, 2))), "a matrix whose smallest eigenvalue is"),
+        (lambda: jc.Normal(np.zeros(2), np.ones((2, 2))), "correlations whose smallest eigenvalue is"),
         (lambda: jc.Normal(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])), "smallest eigenvalue is -1"),
         (lambda: jc.Normal(np.zeros(2), np.array([[1.0, 0.5], [0.1, 1.0]])), r"0.5 at \(0, 1\) and 0.1 at \(1, 0\)"),
         (lambda: jc.Normal(np.zeros(2), np.eye(3)), r"cov: got shape \(3, 3\) for a mean of 2 numbers"),
@@ -230,3 +231,33 @@ def test_a_traced_matrix_that_is_no_covariance_gives_nan():
     for wrong in ([[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.1, 1.0]]):
         assert np.isnan(build(jnp.array(wrong))).any()
     assert np.isnan(jax.jit(lambda v: jc.Normal(0.0, v).factor)(-1.0)).all()
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_small_distances_do_not_cancel(d):
+    """Laws that differ by 10⁻⁴ of their scale: W2² and KL in float32 as in float64, to a thousandth."""
+    rng = np.random.default_rng(d)
+    root = np.tril(rng.standard_normal((d, d))) + 2 * np.eye(d)
+    near = root + 1e-4 * np.tril(rng.standard_normal((d, d)))
+
+    def distances():
+        standard = jc.Normal(np.zeros(d), np.eye(d))
+        models = [eqx.tree_at(lambda m: m.factor, standard, jnp.asarray(x)) for x in (near, root)]
+        return float(models[0].squared_wasserstein(models[1])), float(models[0].kl(models[1]))
+
+    near, root = near.astype(np.float32), root.astype(np.float32)
+    single = distances()
+    with jax.enable_x64(True):
+        near, root = near.astype(float), root.astype(float)
+        np.testing.assert_allclose(single, distances(), rtol=1e-3)
+        one, two = near @ near.T, root @ root.T
+        exact = 0.5 * (np.trace(np.linalg.solve(two, one)) - d - np.linalg.slogdet(one)[1] + np.linalg.slogdet(two)[1])
+        np.testing.assert_allclose(distances()[1], exact, rtol=1e-6)
+
+
+def test_axes_in_other_units_are_a_covariance_and_points_have_their_dimension():
+    assert np.isfinite(np.asarray(jc.Normal(np.zeros(2), np.diag([1e8, 1.0])).factor)).all()
+    with pytest.raises(ValueError, match="cov: got a variance of 1e-50"):
+        jc.Normal(0.0, 1e-50)
+    with pytest.raises(ValueError, match=r"x: got shape \(3,\), expected points of 1 numbers on the last axis"):
+        jc.Normal(0.0, 1.0).log_prob(jnp.zeros(3))
