@@ -20,23 +20,25 @@ QUICKLY = {"families", "theory", "test_curate.py", "test_rare_tokens.py", "test_
 QUICKLY |= {"test_loop.py", "test_streaming.py", "test_common_random_numbers.py"}
 
 
+def _quickly(request) -> bool:
+    return bool(QUICKLY & {request.path.name, request.path.parent.name})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled_quickly(request):
     """Without most of XLA's optimisations, in half the time, in the files and folders above."""
-    quickly = bool(QUICKLY & {request.path.name, request.path.parent.name})
-    jax.config.update("jax_disable_most_optimizations", quickly)
+    jax.config.update("jax_disable_most_optimizations", _quickly(request))
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 
 @pytest.fixture
-def optimised(compiled_quickly):
+def optimised(request, compiled_quickly):
     """What the compiler makes of it is the point."""
-    quickly = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", quickly)
+    jax.config.update("jax_disable_most_optimizations", _quickly(request))
 
 
 @pytest.fixture(params=["float32", "x64"])

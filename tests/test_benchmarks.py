@@ -36,9 +36,8 @@ def test_throughput_runs_at_tiny_sizes(tmp_path):
 
 def test_sweeps_runs_at_tiny_sizes(tmp_path):
     file = tmp_path / "out.json"
-    command = [sys.executable, "benchmarks/sweeps.py", "--quick", "--only", "store,memory", "--json", file]
+    command = [sys.executable, "benchmarks/sweeps.py", "--quick", "--only", "memory", "--json", file]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert found["memory"]["points"] == 16 and 0 < found["memory"]["peak_kib"] < 2**20
-    assert found["store"]["overhead"] == found["store"]["with"] / found["store"]["without"] - 1

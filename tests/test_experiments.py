@@ -5,6 +5,7 @@ import importlib.util
 import io
 import pathlib
 
+import jax
 import jax.random as jr
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def said(renderable):
 @pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "build_corpora"))
 def test_every_experiment_can_be_traced_and_is_in_the_list(name):
     module = load(name)
-    program = _program.trace(plan(module.experiment, module.AXES, key=jr.key(0)))
+    with jax.numpy_dtype_promotion("standard"):  # as in a user's file
+        program = _program.trace(plan(module.experiment, module.AXES, key=jr.key(0)))
     assert program.variables and callable(module.summary) and callable(module.figure)
     assert f"| `{name}.py` |" in (FOLDER / "README.md").read_text()
 

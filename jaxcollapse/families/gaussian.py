@@ -194,7 +194,7 @@ def _check_covariance(cov: np.ndarray) -> None:
         i, j = (int(x) for x in np.unravel_index(abs(cov - cov.T).argmax(), cov.shape))
         got = f"{cov[i, j]:g} at ({i}, {j}) and {cov[j, i]:g} at ({j}, {i})"
         raise ValueError(f"cov: got {got}, expected a symmetric matrix; try (cov + cov.T) / 2")
-    kept = np.asarray(jnp.asarray(cov, float), np.float64)  # as it will be held
+    kept = cov.astype(jnp.result_type(float)).astype(np.float64)  # as it will be held
     scale = np.sqrt(np.maximum(np.diagonal(kept), np.finfo(float).tiny))
     least = np.linalg.eigvalsh((kept + kept.T) / 2 / np.outer(scale, scale))[0]
     if not (np.diagonal(kept) > 0).all() or not least > (0 if d == 1 else d * float(jnp.finfo(float).eps)):
