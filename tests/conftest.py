@@ -16,8 +16,8 @@ hypothesis.settings.load_profile("ci")
 
 
 # Here compiling takes the time; samplers, sweeps and experiments are tested as they are compiled for users.
-QUICKLY = {"families", "theory", "test_curate.py", "test_rare_tokens.py", "test_regimes.py"}
-QUICKLY |= {"test_loop.py", "test_streaming.py", "test_common_random_numbers.py"}
+QUICKLY = {"families", "theory", "test_curate.py", "test_regimes.py"}
+QUICKLY |= {"test_loop.py", "test_common_random_numbers.py"}
 
 
 def _quickly(request) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 import jaxcollapse as jc
 
-FILE = pathlib.Path(__file__).parent.parent / "experiments" / "rare_tokens.py"
+FILE = pathlib.Path(__file__).parents[2] / "experiments" / "rare_tokens.py"
 
 
 def load():
