@@ -65,17 +65,6 @@ def test_a_whole_map_is_one_compile(small_map):
     assert bool(run.valid.all())
 
 
-def test_draws_of_a_map_are_equal_bit_for_bit_in_another_chunk(phase_boundary):
-    def experiment(decay, growth, *, key):
-        alpha, n = phase_boundary.schedules(decay, growth)
-        loop = jc.Loop(jc.zipf(40), jc.Tabular(), jc.Replace(), alpha, n)
-        _, counts = jc.ensemble(loop, 20, lineages=16, key=key, record=lambda lineage, batch: batch.pooled.counts)
-        return {"counts": (("lineage", "generation", "token"), counts)}
-
-    whole = jc.sweep(experiment, key=jr.key(0), chunk=12, **GRID)
-    assert (jc.sweep(experiment, key=jr.key(0), chunk=5, **GRID).counts == whole.counts).all()
-
-
 def test_the_phase_map_agrees_with_its_theory_and_is_drawn(phase_boundary, small_map):
     run, _ = small_map
     text = said(phase_boundary.summary(run))
@@ -85,14 +74,6 @@ def test_the_phase_map_agrees_with_its_theory_and_is_drawn(phase_boundary, small
     z = abs(found["estimate"].mean - found["r"]) / found["estimate"].se
     assert z[found["lineages"] * (1 - found["r"]) >= 20].max() < 5
     assert len(phase_boundary.figure(run).axes) >= 3
-
-
-def test_the_letter_map_has_quantiles_over_contexts(phase_boundary):
-    experiment = functools.partial(phase_boundary.experiment, generations=8, lineages=8, order=2)
-    run = jc.sweep(experiment, key=jr.key(0), **GRID)
-    assert run.risk_by_context.shape == (3, 4, 27)
-    assert "contexts: the middle 80 %" in said(phase_boundary.summary(run))
-    assert phase_boundary.figure(run).axes
 
 
 def test_improvement_follows_the_threshold_and_is_drawn():
