@@ -1,6 +1,7 @@
 """Executors by name, as the command line asks for them: processes of this machine, a Dask cluster, Slurm.
 
-A choice is a context that gives the executor, or None for this process, and into how many tasks its work is cut.
+A choice is a context that gives the executor, or None for this process, and into how many tasks its work is cut, or
+None where nobody asks for a number.
 """
 
 import multiprocessing
@@ -10,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from jaxcollapse._remote import TASKS, Executor
+from jaxcollapse._remote import Executor
 
-Choice = AbstractContextManager[tuple[Executor | None, int]]
+Choice = AbstractContextManager[tuple[Executor | None, int | None]]
 
 
 def part(text: str) -> tuple[int, int]:
@@ -35,18 +36,18 @@ def choose(*, processes: int | None, dask: str | None, slurm: str | None) -> Cho
         return _processes(processes)
     if dask is not None:
         return _dask(dask)
-    return nullcontext((None, TASKS)) if slurm is None else _slurm(slurm)
+    return nullcontext((None, None)) if slurm is None else _slurm(slurm)
 
 
 @contextmanager
-def _processes(count: int) -> Iterator[tuple[Executor, int]]:
+def _processes(count: int) -> Iterator[tuple[Executor, int | None]]:
     # Spawned: a fork of a process in which JAX has started may hang.
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool, TASKS
+        yield pool, None
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[tuple[Executor, int]]:
+def _dask(address: str) -> Iterator[tuple[Executor, int | None]]:
     try:
         from distributed import Client
     except ModuleNotFoundError:
@@ -56,11 +57,11 @@ def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     except (OSError, ValueError) as error:
         raise ValueError(f"--dask: got {address}, where no scheduler answers ({error}); try its address") from None
     with client:
-        yield client, TASKS
+        yield client, None
 
 
 @contextmanager
-def _slurm(text: str) -> Iterator[tuple[Executor, int]]:
+def _slurm(text: str) -> Iterator[tuple[Executor, int | None]]:
     try:
         import submitit
     except ModuleNotFoundError:

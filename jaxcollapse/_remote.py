@@ -22,7 +22,8 @@ from jaxcollapse import _experiment, _program
 from jaxcollapse._plan import Experiment, Plan, plan
 from jaxcollapse._store import Table, check_identity
 
-TASKS = 1024  # at most, a task being some blocks in a row
+TASKS = 1024  # at most, unless the user says how many; a task is some blocks in a row:
+BLOCKS = 4  # or more, so that several cores of a worker have work
 EVERY = 0.05  # seconds between two looks at the futures
 
 _lock, _loading, _kernels = threading.Lock(), list[str](), dict[tuple[str, int], "_program.Kernel"]()  # of a worker
@@ -65,9 +66,9 @@ def job(plan: Plan) -> Job:
     return Job(str(plan.store.absolute()), str(Path(file).absolute()), name, settings, x64)
 
 
-def run(executor: Executor, job: Job, run: int, blocks: Sequence[int], tasks: int) -> Iterator[int]:
+def run(executor: Executor, job: Job, run: int, blocks: Sequence[int], tasks: int | None) -> Iterator[int]:
     """The blocks, each when its task has ended. Where one fails the others are waited for, then its error is raised."""
-    tasks = min(tasks, -(-len(blocks) // (2 * _program.threads())))  # a worker has as many cores to keep busy, it seems
+    tasks = min(TASKS, -(-len(blocks) // BLOCKS)) if tasks is None else min(tasks, len(blocks))
     groups = [group.tolist() for group in np.array_split(np.array(blocks), tasks)]
     waiting = {executor.submit(work, job, run, group): group for group in groups}
     error: BaseException | None = None

@@ -106,7 +106,7 @@ def sweep(
 def stages(
     plan: Plan,
     executor: _remote.Executor | None = None,
-    tasks: int = _remote.TASKS,
+    tasks: int | None = None,
     kernel: _program.Kernel | None = None,
     **about: Any,
 ) -> Iterator[Stage]:
