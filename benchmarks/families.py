@@ -3,8 +3,9 @@
     x_1..x_n ~ α N(0, I) + (1 − α) N(μ_{t−1}, Σ_{t−1}),   (μ_t, Σ_t) their mean and covariance,   α = 0.1
 
 The NumPy loop draws n points on one core, as users do: the number of real ones, both parts, mean and covariance. Ours
-draws their moments, in as many threads as there are cores. Everybody takes its lineages from the truth through
-GENERATIONS of them; the best of the batches tried is timed, in turns with NumPy, and ratios are taken within a turn.
+draws their moments, in as many threads as there are cores (in one on an accelerator). Everybody takes its lineages from
+the truth through GENERATIONS of them; the best of the batches tried is timed, in turns with NumPy, and ratios are taken
+within a turn.
 
     against n                 ours at n = 10^2 … 10^8: the cost of a generation should not depend on n
     accumulate                seconds a generation early and late in a run of a thousand, which keeps all that was drawn
@@ -42,6 +43,8 @@ ALPHA, GENERATIONS = 0.1, 20
 REPEATS, SECONDS = 5, 0.3
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WORKLOADS = {"d=1 n=10^4": (1, 10**4, (256, 1024, 4096)), "d=32 n=10^4": (32, 10**4, (16, 64, 256))}
+ON_CPU = jax.default_backend() == "cpu"
+STREAMS, WIDER = (CORES, 1) if ON_CPU else (1, 64)  # an accelerator has one stream, and wider batches
 ROUNDS = 7  # of Marsaglia and Tsang's rejection from shape 8 on: all fail once in 10¹⁶ draws
 
 
@@ -112,18 +115,18 @@ def rate(program, n, threads, seconds):
 
 def measure(d, n, batches, repeats, seconds):
     """Rates of NumPy on one core and of ours on all, ratios within a turn."""
-    numpy, programs = numpy_program(d), [our_program(d, batch) for batch in batches]
+    numpy, programs = numpy_program(d), [our_program(d, WIDER * batch) for batch in batches]
     for program in (numpy, *programs):
         program.call(0, n)
-    tried = {p.batch: rate(p, n, CORES, seconds) for p in programs}
+    tried = {p.batch: rate(p, n, STREAMS, seconds) for p in programs}
     best = max(programs, key=lambda p: tried[p.batch])
-    turns = np.array([(rate(numpy, n, 1, seconds), rate(best, n, CORES, seconds)) for _ in range(repeats)])
+    turns = np.array([(rate(numpy, n, 1, seconds), rate(best, n, STREAMS, seconds)) for _ in range(repeats)])
     ratio = turns[:, 1] / turns[:, 0]
     return {
         "numpy": turns[:, 0].tolist(),
         "ours": turns[:, 1].tolist(),
         "ratio": [float(f(ratio)) for f in (np.median, np.min, np.max)],
-        "threads": CORES,
+        "threads": STREAMS,
         "batch": best.batch,
         "tried": tried,
         "compile_seconds": best.compile_seconds,
@@ -132,7 +135,7 @@ def measure(d, n, batches, repeats, seconds):
 
 def against_n(d, batch, repeats, seconds, sizes):
     """Nanoseconds a lineage-generation of ours in one stream."""
-    program = our_program(d, batch)
+    program = our_program(d, WIDER * batch)
     program.call(0, sizes[0])
     rates = np.median([[rate(program, n, 1, seconds) for n in sizes] for _ in range(repeats)], axis=0)
     return dict(zip(sizes, (1e9 / rates).tolist(), strict=True))
@@ -140,6 +143,7 @@ def against_n(d, batch, repeats, seconds, sizes):
 
 def accumulating(batch, repeats, generations, n=1000):
     """Nanoseconds a lineage-generation in the first tenth of an accumulating run, and in all of it."""
+    batch *= WIDER
     short, long = (our_program(1, batch, jc.Accumulate(), g) for g in (generations // 10, generations))
     seconds = {}
     for name, program in (("first tenth", short), ("all", long)):
@@ -178,6 +182,7 @@ def rejection(key, shape):
 
 def gammas(lanes, repeats):
     """Nanoseconds a variate, one key a lane, by shape."""
+    lanes *= WIDER
     keys, found = jr.split(jr.key(0), lanes), {}
     for name, draw in (("ours", jc.sampling.gamma), ("jax.random.gamma", jr.gamma), ("fixed rounds", rejection)):
         run = jax.jit(jax.vmap(draw))

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "streaming", "theory")
 _HOME = {
     "AbstractData": "_data",
+    "AbstractEstimator": "_learner",
     "AbstractLearner": "_learner",
     "AbstractModel": "_model",
     "AbstractRegime": "_regime",

@@ -53,6 +53,14 @@ class AbstractLearner(eqx.Module):
         """The model of this generation; the previous one, `model`, where there are no data."""
 
 
+class AbstractEstimator(AbstractLearner):
+    """A learner whose fit is not defined for every sample; a `Loop` asks it before it runs."""
+
+    @abc.abstractmethod
+    def least(self, target: AbstractModel) -> int:
+        """The fewest draws that have a fit, as far as concrete settings tell."""
+
+
 def real_draws(split: str, alpha: Float[Array, ""], n: Int[Array, ""], *, key: PRNGKeyArray) -> Int[Array, ""]:
     """n^R, the number of real draws among n, by one of the three models above; n < 0 stays as it is, α = 1 is all."""
     if split == "random":

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxcollapse import _recording, _schedule
-from jaxcollapse._learner import SPLITS, AbstractLearner
+from jaxcollapse._learner import SPLITS, AbstractEstimator, AbstractLearner
 from jaxcollapse._model import AbstractModel
-from jaxcollapse._regime import AbstractRegime, Batch
+from jaxcollapse._regime import AbstractRegime, Batch, Replace
 from jaxcollapse._schedule import Schedule, brief
 from jaxcollapse._weights import RandomWeight
 
@@ -89,6 +89,11 @@ class Loop(eqx.Module):
         if not (source is None or isinstance(source, AbstractModel) or callable(source)):
             expected = "expected a jc.AbstractModel or a callable t -> model; try leaving it out"
             raise ValueError(f"real_source: got {brief(source)}, {expected}")
+        if self.curate is not identity:
+            made = eqx.filter_eval_shape(lambda: self.curate(self.learner.init(self.target, key=jr.key(0))))
+            if not isinstance(made, AbstractModel):
+                got, expected = f"a function that returns {brief(made)}", "expected model -> model"
+                raise ValueError(f"curate: got {got}, {expected}; try jc.Temperature(0.9)")
 
     def init(self, *, key: PRNGKeyArray) -> Lineage:
         """Generation 0, fitted to n_0 real draws."""
@@ -281,11 +286,20 @@ def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
         _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
         pool = loop.regime.largest_pool(n_t)
         overflows = not isinstance(pool, Tracer) and bool(pool >= _schedule.largest_size())
+        if isinstance(loop.learner, AbstractEstimator) and not isinstance(n_t, Tracer):
+            _check_least(loop.learner.least(loop.target), n_t if isinstance(loop.regime, Replace) else n_t[:1])
     if overflows and _whole(loop):
         raise ValueError(
             f"n: got a pool of {float(pool):.3g} draws in {generations} generations, expected fewer than "
             f"{_schedule.largest_size():.0f}; try Accumulate(decay=1.0), a float pool, or jax.enable_x64(True)"
         )
+
+
+def _check_least(least: int, n_t: Float[Array, " times"]) -> None:
+    """`ValueError` where a sample that is fitted by itself is too small."""
+    if (few := np.flatnonzero(np.asarray(n_t) < least)).size:
+        got, expected = f"{float(n_t[few[0]]):g} at generation {few[0]}", f"at least {least} draws for this learner"
+        raise ValueError(f"n: got {got}, expected {expected}; try jc.Constant({10 * least})")
 
 
 def _whole(loop: Loop) -> bool:

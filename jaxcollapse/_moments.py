@@ -18,6 +18,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, Real
 
 from jaxcollapse._data import EMPTY, AbstractData
+from jaxcollapse._schedule import largest_size
 from jaxcollapse.sampling import chi_square
 from jaxcollapse.sampling._gamma import normal
 
@@ -29,7 +30,8 @@ class Moments(AbstractData):
     The weight is a whole number as drawn (int32; int64 under x64); `a * moments` casts it to a float, and from then on
     the pool is a float pool. Weight 0 is no data, and adds nothing. Draws with n < 0 are marked by weight −1 and NaN,
     in every sum too, and so is a negative multiple.
-    Errors: `ValueError` for shapes that do not fit, or a negative weight.
+    Errors: `ValueError` for shapes that do not fit, a negative weight, a scatter that is not symmetric and
+    semidefinite (a root is taken as it is); a traced scatter loses its negative directions.
     """
 
     weight: Num[Array, ""]
@@ -53,6 +55,8 @@ class Moments(AbstractData):
             raise ValueError(f"scatter: got {got}, expected (d, d) for (d,)")
         if scatter is not None and not isinstance(weight, Tracer) and not np.asarray(weight) >= 0:
             raise ValueError(f"weight: got {weight}, expected a number of draws, at least 0; try 0 for no data")
+        if scatter is not None and not isinstance(scatter, Tracer):
+            _check_scatter(np.asarray(scatter, np.float64).reshape(shape))
         given = jnp.asarray(given, float).reshape(shape)
         self.root = given if scatter is None else _root(given)
 
@@ -109,9 +113,10 @@ class Moments(AbstractData):
 def draw(mean: Float[Array, " d"], factor: Float[Array, "d d"], n: Real[Array, ""], *, key: PRNGKeyArray) -> Moments:
     """The moments of n draws from N(mean, factor factorᵀ): exact, at a cost that does not depend on n.
 
-    n ≥ 0, traced or not; n below 0 or NaN is marked. float32 holds n to 24 digits, x64 to 53.
+    0 ≤ n < 2³¹ (2⁵³ under x64), traced or not; another n is marked. float32 holds n to 24 digits, x64 to 53.
     """
-    whole = jnp.where(n >= 0, n, -jnp.ones_like(n)).astype(int)
+    fits = n < largest_size() if jnp.issubdtype(n.dtype, jnp.floating) else True
+    whole = jnp.where((n >= 0) & fits, n, -jnp.ones_like(n)).astype(int)
     k_mean, k_scatter = jr.split(key)
     size, marked = jnp.maximum(whole, 1).astype(float), whole < 0
     z = normal(k_mean, mean.shape) / jnp.sqrt(size)
@@ -166,6 +171,17 @@ def _solve(triangle: Float[Array, "d d"], x: Float[Array, "d k"]) -> Float[Array
     known = jnp.where(missing[:, None], 0.0, x)
     solved = solve_triangular(triangle + jnp.diag(jnp.where(missing, 1.0, 0.0)), known, lower=True)
     return jnp.where(missing[:, None], 0.0, solved)
+
+
+def _check_scatter(scatter: np.ndarray) -> None:
+    """`ValueError` unless a concrete matrix is a scatter, up to the rounding of float32."""
+    most = max(abs(scatter).max(), np.finfo(float).tiny)
+    if not np.isfinite(most):
+        raise ValueError("scatter: got a number that is not finite, expected finite ones")
+    asymmetry, least = abs(scatter - scatter.T).max(), np.linalg.eigvalsh(scatter / most)[0] * most
+    if asymmetry > 1e-5 * most or least < -1e-5 * len(scatter) * most:
+        got = f"an asymmetry of {asymmetry:g}" if asymmetry > 1e-5 * most else f"an eigenvalue of {least:g}"
+        raise ValueError(f"scatter: got {got}, expected a symmetric, semidefinite matrix; try x.T @ x")
 
 
 def _root(scatter: Float[Array, "d d"]) -> Float[Array, "d d"]:

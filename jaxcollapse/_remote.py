@@ -98,8 +98,7 @@ def work(job: Job, run: int, blocks: list[int]) -> None:
     """Computes and writes those blocks of a store that are missing, on the worker."""
     with jax.enable_x64(job.x64):
         kernel = _kernel(job, run)
-        missing = set(kernel.table.missing(np.arange(kernel.table.points)))
-        for _ in kernel.carry_out([block for block in blocks if block in missing]):
+        for _ in kernel.carry_out([block for block in blocks if not kernel.table.has(block)]):
             pass
 
 

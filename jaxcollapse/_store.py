@@ -84,6 +84,10 @@ class Table:
         """The blocks in which some of these rows have not been done."""
         return np.unique(rows[~self.column(DONE)[rows]] // self.block).tolist()
 
+    def has(self, block: int) -> bool:
+        """Whether every row of the block has been done."""
+        return bool(np.asarray(self.arrays[DONE][self.rows(block)]).all())
+
     def rows(self, block: int) -> slice:
         """The rows of a block."""
         return slice(block * self.block, min((block + 1) * self.block, self.points))

@@ -17,7 +17,7 @@ from jaxcollapse._schedule import Schedule, brief
 
 
 class Periodic(eqx.Module):
-    """One schedule every k-th generation, t = k, 2k, …, another one in between.
+    """One schedule every k-th generation, t = k, 2k, … (and t = 0), another one in between.
 
     `Periodic(every=5, at=Constant(1.0), between=Constant(0.0))` replaces the data by real ones every five generations.
     `every` may be traced. Errors: `ValueError` for `every` that is no whole number of at least 1; traced, NaN.

@@ -193,8 +193,11 @@ def test_bad_curations_are_refused_when_they_are_made(make, message):
     ],
 )
 def test_curations_that_do_not_fit_the_table_are_refused(curation, message):
+    table = jc.Categorical(TABLE)
     with pytest.raises(ValueError, match=message):
-        curation(jc.Categorical(TABLE))
+        curation(table)
+    with pytest.raises(ValueError, match=message):  # as soon as it is put together
+        jc.Loop(table, jc.Tabular(), jc.Replace(), jc.Constant(0.1), jc.Constant(9), curate=curation)
 
 
 def test_a_model_without_a_table_is_refused():
@@ -202,3 +205,5 @@ def test_a_model_without_a_table_is_refused():
     for curation in (jc.Temperature(0.5), jc.TopP(0.5), jc.TopK(1), jc.Tilt(REWARD), jc.Mixing(np.eye(2))):
         with pytest.raises(ValueError, match="curate: got a model Normal, expected a table of probabilities"):
             curation(model)
+        with pytest.raises(ValueError, match="curate: got a model Normal"):
+            jc.Loop(model, jc.Gaussian(), jc.Replace(), jc.Constant(0.1), jc.Constant(9), curate=curation)

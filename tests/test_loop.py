@@ -434,6 +434,8 @@ WRONG_KIND = [
     ("jc.Tabular(document_length=2.5)", "document_length: got 2.5"),
     ("jc.Accumulate(decay=__import__('numpy').ones(5))", "decay: got array([1., 1., 1., 1., 1.]), expected one number"),
     ("jc.Loop(**fields | {'regime': jc.Replace})", "try jc.Replace()"),
+    ("jc.Loop(**fields | {'curate': lambda model: model.probs})", "curate: got a function that returns"),
+    ("jc.Loop(**fields | {'curate': 'mode'})", "curate: got 'mode', expected a callable"),
     ("jc.Loop(**fields | {'learner': None})", "learner: got None, expected a jc.AbstractLearner; try jc.Tabular()"),
     ("jc.simulate(jc.Loop(**fields), 2, key=0)", "key: got 0, expected a PRNG key; try jax.random.key(0)"),
     ("jc.ensemble(jc.Loop(**fields), 2, lineages=2, key=7)", "key: got 7, expected a PRNG key; try jax.random.key(0)"),

@@ -20,6 +20,8 @@ from jaxcollapse.sampling._gamma import normal
 class LinearMoments(AbstractData):
     """What regression needs of its rows (x, y): how many, Σ x xᵀ, Σ x y, Σ y². All are floats, sums and multiples too.
 
+    A difference of two samples is one of these too, though no sample has it: the solver gives NaN where it is singular.
+
     Not centred: a residual sum of squares is a difference, whose rounding is 10⁻⁶ of Σ y² in float32 (10⁻¹⁵ under
     x64); noise below some 10⁻³ of ‖w‖ cannot be read off it in float32. Least squares itself does not need it.
     """

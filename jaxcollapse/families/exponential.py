@@ -102,8 +102,8 @@ class Sums(AbstractData):
 class Poisson(AbstractMeanModel):
     """The Poisson law of mean θ > 0; at θ = 0, where a lineage ends up without real data, all draws are 0.
 
-    Sums up to 2³⁰ (2⁵² under x64) can be drawn. Errors: `ValueError` unless θ is one positive, finite number; a traced
-    one that is negative is NaN.
+    Sums with n θ up to 2³⁰ (2⁵² under x64) can be drawn; beyond, the lineage is NaN.
+    Errors: `ValueError` unless θ is one positive, finite number; a traced one that is negative is NaN.
     """
 
     mean: Float[Array, ""]
@@ -129,8 +129,9 @@ class Poisson(AbstractMeanModel):
 class Bernoulli(AbstractMeanModel):
     """The law of 0 and 1 with mean θ = P(1) in (0, 1); the ends absorb a lineage without real data.
 
-    A table of two tokens: squared_error has the mean r_t of `theory.risk`. Errors: `ValueError` unless θ is one number
-    in (0, 1); a traced one outside [0, 1] is NaN.
+    A table of two tokens: squared_error has the mean r_t of `theory.risk`. θ is kept, not 1 − θ: name the rarer outcome
+    1, for in float32 a θ within 3·10⁻⁸ of 1 is 1, which absorbs (10⁻¹⁶ under x64).
+    Errors: `ValueError` unless θ is one number in (0, 1); a traced one outside [0, 1] is NaN.
     """
 
     mean: Float[Array, ""]

@@ -24,7 +24,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse._atoms import AbstractPointModel
 from jaxcollapse._data import EMPTY
-from jaxcollapse._learner import AbstractLearner, two_draws
+from jaxcollapse._learner import AbstractEstimator, two_draws
 from jaxcollapse._moments import Moments, draw
 from jaxcollapse._schedule import brief
 from jaxcollapse.sampling._gamma import normal
@@ -114,22 +114,22 @@ class Normal(AbstractPointModel):
         }
 
 
-class Gaussian(AbstractLearner):
+class Gaussian(AbstractEstimator):
     """Fits a normal law to the moments of its data.
 
     unbiased   False: maximum likelihood, Σ = S / w, for which E Σ = (1 − r_t) Σ*. True: Σ = S / (w − 1), whose mean
                stays Σ* without any real data (α = 0), while ln σ drifts down half as fast: other exponents of collapse
 
-    With n ≤ d draws S is singular: maximum likelihood then keeps a law on fewer dimensions, an outcome, finite and
-    absorbing at α = 0. `least` is the sample that a positive definite fit takes. The unbiased covariance of a weight of
-    at most 1 is not defined: a `ValueError` for concrete data, NaN for traced ones.
+    With n ≤ d draws S is singular: both then keep a law on fewer dimensions, an outcome, finite and absorbing at α = 0.
+    The unbiased covariance of a weight of at most 1 is not defined: a `ValueError` for concrete data and n, NaN for
+    traced ones, and where a regime leaves the learner one draw (`RealOnly(Replace())` with n^R = 1).
     """
 
     unbiased: bool = eqx.field(default=False, static=True)
 
     def least(self, target: Normal) -> int:
-        """The fewest draws whose fit is positive definite: d + 1."""
-        return target.mean.size + 1
+        """2 where unbiased, else 1."""
+        return 2 if self.unbiased else 1
 
     def init(self, target: Normal, *, key: PRNGKeyArray) -> Normal:
         """The target: every generation 0 has draws, and replaces it."""

@@ -112,7 +112,7 @@ class Mixture(AbstractLearner):
     components   k of the model, static
     steps        EM iterations in every generation, at least 1; may be swept
     capacity     slots m of a sample; n ≤ m draws are exact, more are represented by m atoms
-    floor        ε in units of the data's mean variance per dimension, at least 0; may be swept
+    floor        ε in units of the data's mean variance per dimension, above 0; may be swept
 
     The first fit starts at the truth where the target is a mixture of k components, so that local optima are no part of
     the error; else at k draws of the target with its covariance. `Restart` starts elsewhere, anew in each generation.
@@ -128,7 +128,8 @@ class Mixture(AbstractLearner):
         if isinstance(self.components, bool) or not isinstance(self.components, int) or self.components < 1:
             raise ValueError(f"components: got {brief(self.components)}, expected a whole number of at least 1; try 2")
         _atoms.check_capacity(self.capacity)
-        if not isinstance(self.steps, Tracer) and (np.ndim(self.steps) or not 1 <= np.asarray(self.steps) < np.inf):
+        steps = self.steps
+        if not isinstance(steps, Tracer) and (np.ndim(steps) or not 1 <= np.asarray(steps) < np.inf or steps % 1):
             raise ValueError(f"steps: got {brief(self.steps)}, expected a whole number of at least 1; try 20")
         if not isinstance(self.floor, Tracer) and (np.ndim(self.floor) or not 0 < np.asarray(self.floor) < np.inf):
             raise ValueError(f"floor: got {brief(self.floor)}, expected a finite number above 0; try 1e-6")
@@ -157,7 +158,7 @@ class Mixture(AbstractLearner):
         step = lambda _, state: _step(data.points, shares, state, floor)
         last = steps.astype(int) if jnp.issubdtype(steps.dtype, jnp.floating) else steps
         fitted = jax.lax.fori_loop(0, last, step, tuple(model.normals))
-        marked = jnp.isnan(total) | ~(steps >= 1) | ~(floor > 0)
+        marked = jnp.isnan(total) | ~(steps >= 1) | ~(floor > 0) | (last.astype(steps.dtype) != steps)
         keep = lambda new, old: jnp.where(marked, jnp.nan, jnp.where(total > EMPTY, new, old))
         values = tuple(keep(new, old) for new, old in zip(fitted, model.normals, strict=True))
         return eqx.tree_at(lambda m: (m.weights, m.means, m.covs), model, values)

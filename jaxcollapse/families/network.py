@@ -20,8 +20,8 @@ class Nodes(AbstractLearner):
     """Every row of a `c v` table draws n tokens of its own; fitting is that of `inner`.
 
     The contexts' law π is not used. α is common to all nodes; real shares a_i of their own are
-    `curate=Chain(Mixing(W), Contaminate(target, a))` at α = 0. `Subsample` and `Anchor(fraction)` count the draws of
-    the whole network, not of a node.
+    `curate=Chain(Mixing(W), Contaminate(target, a))` at α = 0. `Subsample`, `Retain` and `Anchor(fraction)` count the
+    draws of the whole network, not of a node: where c n is no int32 (int64 under x64) they mark the lineage by NaN.
     """
 
     inner: Tabular | PosteriorSampling = Tabular()

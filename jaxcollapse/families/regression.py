@@ -26,7 +26,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray
 
 from jaxcollapse._data import EMPTY
-from jaxcollapse._learner import AbstractLearner, real_draws
+from jaxcollapse._learner import AbstractEstimator, real_draws
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._schedule import brief
 from jaxcollapse.families._linear import LinearMoments, either, gram_of, residual, solve, trapezoid
@@ -99,7 +99,7 @@ class LinearModel(AbstractModel):
         }
 
 
-class Ridge(AbstractLearner):
+class Ridge(AbstractEstimator):
     """Learns w by least squares with a ridge penalty.
 
     penalty   λ ≥ 0 on mean (y − x·w)² + λ‖w‖², a number, swept without compiling anew; or a rule data -> λ, such as
@@ -111,8 +111,8 @@ class Ridge(AbstractLearner):
     G/n + λI and ε the precision's (10⁻⁷, 10⁻¹⁶ under x64). Gaussian design: κ ≈ ((1 + √(d/n))/(1 − √(d/n)))², under 40
     for n ≥ 2d. κ beyond 1/ε gives NaN; λ > 0 bounds κ.
 
-    Errors: `ValueError` for a penalty below 0, an unknown noise, and for concrete data of fewer than d + 1 rows at
-    λ = 0; traced, NaN. No data: the previous model.
+    Errors: `ValueError` for a penalty below 0, an unknown noise, and for fewer than d + 1 rows where λ = 0 or the noise
+    is unbiased; traced, NaN. No data: the previous model.
     """
 
     penalty: Num[ArrayLike, ""] | Callable[[LinearMoments], Any] = 0.0
@@ -125,10 +125,11 @@ class Ridge(AbstractLearner):
             raise ValueError(f"noise: got {self.noise!r}, expected one of {', '.join(NOISES)}; try 'kept'")
 
     def least(self, target: LinearModel) -> int:
-        """The fewest rows that can be fitted: d + 1, or 1 with a penalty above 0; a traced one may be."""
-        penalised = isinstance(self.penalty, Tracer | PenaltyPowerLaw)
-        penalised = penalised or (not callable(self.penalty) and bool(np.asarray(self.penalty) > 0))
-        return 1 if penalised else target.weights.size + 1
+        """d + 1 where the penalty is 0 or the noise unbiased, else 1."""
+        all_rows = isinstance(self.penalty, HoerlKennard) or self.noise == "unbiased"
+        if not callable(self.penalty) and not isinstance(self.penalty, Tracer):
+            all_rows = all_rows or not np.asarray(self.penalty) > 0
+        return target.weights.size + 1 if all_rows else 1
 
     def init(self, target: LinearModel, *, key: PRNGKeyArray) -> LinearModel:
         """w = 0, with the target's σ and design."""
@@ -161,11 +162,12 @@ class Ridge(AbstractLearner):
         penalty = jnp.asarray(self.penalty(data) if callable(self.penalty) else self.penalty, float)
         penalty = jnp.where(penalty >= 0, penalty, jnp.nan)
         d, empty = model.weights.size, data.weight <= EMPTY
-        few = ~empty & (data.weight < d + 1) & ~(penalty > 0)
+        few = ~empty & (data.weight < d + 1) & (~(penalty > 0) | (self.noise == "unbiased"))
         if not isinstance(few, Tracer) and few:
+            where = "for the unbiased noise" if self.noise == "unbiased" else "without a penalty"
             raise ValueError(
-                f"data: got {float(data.weight):g} rows for {d} weights, expected at least {d + 1} without a penalty; "
-                "try more draws, or a penalty above 0"
+                f"data: got {float(data.weight):g} rows for {d} weights, expected at least {d + 1} {where}; "
+                "try more draws, or Ridge(0.1)"
             )
         weights = jnp.where(few, jnp.nan, solve(data, jnp.where(few | empty, 1.0, penalty)))
         sd = model.noise

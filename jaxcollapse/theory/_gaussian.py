@@ -24,7 +24,8 @@ from jax.scipy.special import digamma, gammaln, polygamma
 from jaxtyping import Array, ArrayLike, Float, Num
 from scipy.special import loggamma
 
-from jaxcollapse._schedule import Constant, Schedule, evaluate
+from jaxcollapse._schedule import Constant, Schedule, brief, evaluate
+from jaxcollapse.theory._range import ranged
 from jaxcollapse.theory._risk import checked, split_moments
 
 POINTS = 20_000  # of the integral over frequencies
@@ -59,14 +60,17 @@ def gaussian(
 
     Exact for every schedule and in every dimension, n_t rounded as the loop does. α = 0: unbiased m_t = Σ_s 1/n_s and
     v_t = 1; maximum likelihood v_t = Π (1 − 1/n_s). At t ≫ n both are carried by rare lineages: test ln σ there.
-    Errors: `ValueError` for schedules out of range, or n_t < 2 for the unbiased variance; under a trace NaN from there.
+    Errors: `ValueError` for schedules out of range, n_t < 2 for the unbiased variance, a decay outside [0, 1] or one
+    without `accumulate`; under a trace NaN from there.
     """
+    if decay is not None and not accumulate:
+        raise ValueError(f"decay: got {brief(decay)} without accumulate=True, expected None; try accumulate=True")
     alpha_t, n_t = evaluate(alpha, n, generations)
     alpha_t, n_t = checked(alpha_t.at[0].set(1.0), n_t)
     _check_degrees(n_t, unbiased)
     moments = split_moments(alpha_t, n_t, split)
-    keep = jnp.asarray((1.0 if decay is None else decay) if accumulate else 0.0, float)
-    keep = jnp.where((keep >= 0) & (keep <= 1), keep, jnp.nan)
+    keep = (1.0 if decay is None else decay) if accumulate else 0.0
+    keep = ranged("decay", keep, lambda x: (x >= 0) & (x <= 1), "a number in [0, 1]", "1.0")
     return GaussianMoments(*_scan(n_t, moments.share, moments.pairs, keep, unbiased))
 
 
@@ -107,7 +111,7 @@ def gaussian_accumulation(n: Num[ArrayLike, ""], generations: int) -> Float[Arra
     """
     _, n = checked(jnp.zeros(()), n)
     j = jnp.arange(1, generations + 2).astype(float)
-    return jnp.cumprod(1 - 1 / (n * j * j))
+    return jnp.exp(jnp.cumsum(jnp.log1p(-1 / (n * j * j))))
 
 
 def gaussian_wasserstein(n: Schedule, generations: int, *, unbiased: bool = False) -> Float[Array, " times"]:
@@ -150,13 +154,18 @@ def gaussian_survival_bound(
 def gaussian_survival(
     epsilon: float, n: int, fits: Num[ArrayLike, "*k"], *, unbiased: bool = False
 ) -> Float[np.ndarray, " fits"]:
-    """P(σ_k/σ* > ε) after k ≥ 2 fits of n draws without real data, to 10⁻⁸: the law of a product of χ variates.
+    """P(σ_k/σ* > ε) after k fits of n draws without real data, to 10⁻⁸ for k ≥ 2: the law of a product of χ variates.
 
     ½ + (1/π) ∫₀^∞ Im[e^{−iu ln ε} φ(u)^k] du/u,  φ(u) = E e^{iu ln σ} (Gil-Pelaez). NumPy in double precision.
+    Errors: `ValueError` for ε ≤ 0, n < 2 or k < 1.
     """
     nu, divisor = n - 1, n - 1 if unbiased else n
     if n < 2:
         raise ValueError(f"n: got {n}, expected at least 2 draws; try 10")
+    if not epsilon > 0:
+        raise ValueError(f"epsilon: got {epsilon}, expected a ratio σ/σ* above 0; try 0.1")
+    if np.min(fits) < 1:
+        raise ValueError(f"fits: got {np.min(fits)}, expected at least 1; try 10")
     found = []
     for k in np.atleast_1d(np.asarray(fits, float)):
         step = 60 / np.sqrt(k / (2 * nu)) / POINTS  # the end is sixty over a spread: |φ^k| < 10⁻¹⁶ there

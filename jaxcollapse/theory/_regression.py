@@ -18,11 +18,11 @@ Weights: He, Xu and Cheng, arXiv 2502.18049; also Garg, Bhattacharya and Sur, ar
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from jaxcollapse._schedule import Constant, Schedule, evaluate
-from jaxcollapse.theory._risk import affine_scan, checked, split_moments
+from jaxcollapse.theory._range import ranged
+from jaxcollapse.theory._risk import affine_scan, split_moments
 
 
 def regression(
@@ -92,13 +92,11 @@ def fixed_design(
     n = T: (t + 1) σ² tr((XᵀX)⁻¹) at ρ = 0, with Σ 1/i² in place of t + 1 at ρ = 1.
     Errors: `ValueError` for schedules out of range and concrete numbers below 0 (spectrum: not above 0); traced, NaN.
     """
-    v, w = jnp.asarray(spectrum, float), jnp.asarray(0.0 if weights is None else weights, float)
-    w = jnp.broadcast_to(w, v.shape)[None]
-    noise, penalty, decay = (jnp.asarray(x, float) for x in (noise, penalty, decay))
-    v = _checked("spectrum", v, v > 0, "eigenvalues above 0")[None]
-    noise = _checked("noise", noise, noise >= 0, "a standard deviation of at least 0")
-    penalty = _checked("penalty", penalty, penalty >= 0, "a number of at least 0")
-    decay = _checked("decay", decay, (decay >= 0) & (decay <= 1), "a number in [0, 1]")
+    v = ranged("spectrum", spectrum, lambda v: v > 0, "eigenvalues above 0", "fewer covariates")[None]
+    w = jnp.broadcast_to(jnp.asarray(0.0 if weights is None else weights, float), v.shape[1:])[None]
+    noise = ranged("noise", noise, lambda x: x >= 0, "a standard deviation of at least 0", "1.0")
+    penalty = ranged("penalty", penalty, lambda x: x >= 0, "a number of at least 0", "0.1")
+    decay = ranged("decay", decay, lambda x: (x >= 0) & (x <= 1), "a number in [0, 1]", "1.0")
     alpha_t, n_t = evaluate(alpha, n, generations)
     moments = split_moments(alpha_t, n_t, split)
     return _in_eigenvectors(n_t, moments, v, w, noise, penalty, decay)
@@ -129,8 +127,7 @@ def weighted_plateau(
     Linear regression with the same X (and a Gaussian mean with known variance) has 1 in place of 1 − 1/n_s, in units of
     σ² tr((XᵀX/T)⁻¹). Errors: `ValueError` for w outside [0, 1] or sizes below 1.
     """
-    weight, real = checked(weight, real)
-    _, synthetic = checked(weight, synthetic)
+    weight, real, synthetic = _weighted(weight, real, synthetic)
     rest = (1 - weight) ** 2
     return (weight**2 / real + rest / synthetic) / (weight * (2 - weight) + rest / synthetic)
 
@@ -139,8 +136,7 @@ def weighted_recursion(
     weight: Num[ArrayLike, ""], real: Num[ArrayLike, ""], synthetic: Num[ArrayLike, ""], generations: int, start: float
 ) -> Float[Array, " times"]:
     """r_t, t = 0..T, of the weighted training of `weighted_plateau` from r_0 = `start` (1/n_0 after n_0 real draws)."""
-    weight, real = checked(weight, real)
-    _, synthetic = checked(weight, synthetic)
+    weight, real, synthetic = _weighted(weight, real, synthetic)
     rest = (1 - weight) ** 2
     add = jnp.broadcast_to(weight**2 / real + rest / synthetic, (generations + 1,)).at[0].set(start)
     return affine_scan(jnp.broadcast_to(rest * (1 - 1 / synthetic), add.shape), add)
@@ -151,8 +147,7 @@ def golden_weight(ratio: Num[ArrayLike, "*P"]) -> Float[Array, "*P"]:
 
     k → ∞: 1; k → 0: √k. Exact at every n for regression with the same X. Errors: `ValueError` for k < 0.
     """
-    k = jnp.asarray(ratio, float)
-    k = _checked("ratio", k, k >= 0, "n_r/n_s of at least 0")
+    k = ranged("ratio", ratio, lambda k: k >= 0, "n_r/n_s of at least 0", "1.0")
     return 2 * k / jnp.where(k > 0, jnp.sqrt(k * k + 4 * k) + k, 1.0)
 
 
@@ -162,8 +157,7 @@ def optimal_weight(real: Num[ArrayLike, "*#P"], synthetic: Num[ArrayLike, "*#P"]
     u = 1 − w solves q u² − (1 + k + q)u + 1 = 0, q = 1 − 1/n_s, k = n_r/n_s: u = 2/[1 + k + q + √((1 + k + q)² − 4q)].
     n → ∞: `golden_weight(k)`. Errors: `ValueError` for sizes below 1.
     """
-    _, real = checked(jnp.zeros(()), real)
-    _, synthetic = checked(jnp.zeros(()), synthetic)
+    real, synthetic = _sizes(real, synthetic)
     k, lost = real / synthetic, 1 / synthetic
     # (1 + k + q)² − 4q = (k − 1/n_s)² + 4k, and k ≥ 1/n_s: nothing cancels.
     root = jnp.sqrt((k - lost) ** 2 + 4 * k)
@@ -171,13 +165,15 @@ def optimal_weight(real: Num[ArrayLike, "*#P"], synthetic: Num[ArrayLike, "*#P"]
 
 
 def _enough(n_t: Float[Array, " times"], dimension: int) -> Float[Array, " times"]:
-    return _checked("n", n_t, ~(n_t < dimension + 1), f"at least d + 1 = {dimension + 1} rows")
+    least = dimension + 1
+    return ranged("n", n_t, lambda n: ~(n < least), f"at least d + 1 = {least} rows", f"Constant({2 * least})")
 
 
-def _checked(
-    name: str, value: Float[Array, "*P"], inside: Bool[Array, "*P"], expected: str
-) -> Float[Array, "*P"]:
-    """The values; concrete ones out of range are refused, traced ones become NaN."""
-    if not isinstance(inside, Tracer) and not bool(inside.all()):
-        raise ValueError(f"{name}: got {value[~inside].ravel()[0]}, expected {expected}; try 1.0 or more")
-    return jnp.where(inside, value, jnp.nan)
+def _weighted(weight, real, synthetic) -> tuple[Array, Array, Array]:
+    weight = ranged("weight", weight, lambda w: (w >= 0) & (w <= 1), "a weight in [0, 1]", "0.5")
+    return weight, *_sizes(real, synthetic)
+
+
+def _sizes(real, synthetic) -> tuple[Array, Array]:
+    size = lambda name, n: ranged(name, n, lambda n: n >= 1, "a number of draws of at least 1", "100")
+    return size("real", real), size("synthetic", synthetic)

@@ -14,14 +14,14 @@ The degeneration is that of Marchi et al., arXiv 2404.02325, and Ferbach et al.,
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Num
+
+from jaxcollapse.theory._range import ranged
 
 
 def temperature_threshold(alpha: Num[ArrayLike, "*P"]) -> Float[Array, "*P"]:
     """1 − α, the temperature below which the uniform law is unstable, for uniform p* and any number of tokens."""
-    return 1 - _checked("alpha", alpha, lambda a: (a >= 0) & (a <= 1), "mixture weights in [0, 1]")
+    return 1 - ranged("alpha", alpha, lambda a: (a >= 0) & (a <= 1), "mixture weights in [0, 1]", "0.1")
 
 
 def temperature_limit(
@@ -37,8 +37,8 @@ def temperature_limit(
     reached by symmetry alone is not left: start a little off it.
     Errors: `ValueError` for α outside [0, 1] or T ≤ 0.
     """
-    alpha = _checked("alpha", alpha, lambda a: (a >= 0) & (a <= 1), "a mixture weight in [0, 1]")
-    power = 1 / _checked("temperature", temperature, lambda t: t > 0, "a temperature above 0")
+    alpha = ranged("alpha", alpha, lambda a: (a >= 0) & (a <= 1), "a mixture weight in [0, 1]", "0.1")
+    power = 1 / ranged("temperature", temperature, lambda t: t > 0, "a temperature above 0", "0.9")
     p_star = jnp.asarray(probs, float)
 
     def step(_, p):
@@ -67,7 +67,7 @@ def temperature_fold(alpha: Num[ArrayLike, ""], vocab: Num[ArrayLike, ""]) -> tu
 
     Two tokens: (1 − α, 1/2), a continuous transition; more: T > 1 − α and a jump. By bisection on dT/dx; use x64.
     """
-    alpha = _checked("alpha", alpha, lambda a: (a > 0) & (a < 1), "a mixture weight in (0, 1)")
+    alpha = ranged("alpha", alpha, lambda a: (a > 0) & (a < 1), "a mixture weight in (0, 1)", "0.1")
     vocab = jnp.asarray(vocab, float)
     slope = jax.grad(temperature_branch)
     low, high = 1 / vocab, 1 - alpha * (1 - 1 / vocab)
@@ -93,7 +93,7 @@ def tilt_limit(
     Every start with full support is led there. α → 1: p*; α → 0: the best-rewarded tokens alone, where without real
     data P_t ∝ P_0 e^{t r}. Z by bisection. Errors: `ValueError` for α outside (0, 1].
     """
-    alpha = _checked("alpha", alpha, lambda a: (a > 0) & (a <= 1), "a mixture weight in (0, 1]")
+    alpha = ranged("alpha", alpha, lambda a: (a > 0) & (a <= 1), "a mixture weight in (0, 1]", "0.1")
     p, r = jnp.asarray(probs, float), jnp.asarray(reward, float)
     gain = jnp.exp(r - jnp.max(jnp.where(p > 0, r, -jnp.inf)))
     # Z = (1 − α) e^{r_max}/(1 − u): u rises from 0, where the best token takes all, to α, where Z = e^{r_max}.
@@ -107,9 +107,3 @@ def tilt_limit(
 
     found = law(jax.lax.fori_loop(0, 100, halve, (jnp.zeros_like(alpha), alpha))[1])
     return found / found.sum()
-
-
-def _checked(name, value, valid, expected) -> Float[Array, "*P"]:
-    if not isinstance(value, Tracer) and not np.all(valid(np.asarray(value))):
-        raise ValueError(f"{name}: got {value}, expected {expected}; try 0.5")
-    return jnp.asarray(value, float)

@@ -196,7 +196,7 @@ def test_unbiased_and_maximum_likelihood_differ_by_the_divisor():
 def test_one_draw_is_an_outcome_with_maximum_likelihood_and_an_error_without_bias():
     one, model = jc.Normal(0.0, 1.0).moments(jnp.asarray(1), key=jr.key(0)), jc.Normal(0.0, 1.0)
     assert jc.Gaussian().fit(one, model, key=jr.key(0)).cov[0, 0] == 0
-    assert jc.Gaussian().least(model) == 2
+    assert jc.Gaussian().least(model) == 1 and jc.Gaussian(unbiased=True).least(model) == 2
     with pytest.raises(ValueError, match="data: got 1 draws for the unbiased covariance, expected more than 1"):
         jc.Gaussian(unbiased=True).fit(one, model, key=jr.key(0))
     traced = jax.jit(lambda data: jc.Gaussian(unbiased=True).fit(data, model, key=jr.key(0)).cov)
@@ -261,3 +261,31 @@ def test_axes_in_other_units_are_a_covariance_and_points_have_their_dimension():
         jc.Normal(0.0, 1e-50)
     with pytest.raises(ValueError, match=r"x: got shape \(3,\), expected points of 1 numbers on the last axis"):
         jc.Normal(0.0, 1.0).log_prob(jnp.zeros(3))
+
+
+def test_a_loop_whose_samples_are_too_small_for_an_unbiased_fit_is_refused():
+    def run(n, regime=None):
+        loop = jc.Loop(jc.Normal(0.0, 1.0), jc.Gaussian(unbiased=True), regime or jc.Replace(), jc.Constant(0.0), n)
+        return jc.simulate(loop, 3, key=jr.key(0))[1]["variance"]
+
+    with pytest.raises(ValueError, match="n: got 1 at generation 0, expected at least 2 draws for this learner"):
+        run(jc.Constant(1))
+    shrinking = jc.Piecewise((2,), (jc.Constant(10.0), jc.Constant(1.0)))
+    with pytest.raises(ValueError, match="n: got 1 at generation 2, expected at least 2 draws"):
+        run(shrinking)
+    assert np.isfinite(run(shrinking, regime=jc.Accumulate())).all()  # ten draws of the first generation stay
+    assert np.isnan(jax.jit(lambda n: run(jc.Constant(n)))(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("scatter", "got"),
+    [([[1.0, 0.0], [1.0, 1.0]], "an asymmetry of 1"), ([[1.0, 0.0], [0.0, -1.0]], "an eigenvalue of -1")],
+)
+def test_a_scatter_that_is_none_is_refused(scatter, got):
+    with pytest.raises(ValueError, match=f"scatter: got {got}, expected a symmetric, semidefinite matrix"):
+        jc.Moments(3, np.zeros(2), np.array(scatter))
+
+
+def test_more_draws_than_whole_numbers_hold_are_marked():
+    drawn = jc.Normal(0.0, 1.0).moments(jnp.asarray(3e9), key=jr.key(0))
+    assert drawn.weight == -1 and np.isnan(drawn.mean).all()

@@ -133,6 +133,14 @@ def test_too_few_rows_are_refused_unless_they_are_penalised():
 )
 def test_the_fewest_rows_depend_on_the_penalty(penalty, least):
     assert jc.Ridge(penalty).least(jc.LinearModel(W)) == least
+    assert jc.Ridge(penalty, noise="unbiased").least(jc.LinearModel(W)) == 4
+
+
+@pytest.mark.parametrize("learner", [jc.Ridge(), jc.Ridge(0.1, noise="unbiased"), jc.Ridge(jc.HoerlKennard())])
+def test_a_loop_of_too_few_rows_is_refused(learner):
+    loop = jc.Loop(jc.LinearModel(W), learner, jc.Replace(), jc.Constant(0.5), jc.Constant(3))
+    with pytest.raises(ValueError, match="n: got 3 at generation 0, expected at least 4 draws for this learner"):
+        jc.ensemble(loop, 2, lineages=2, key=jr.key(0))
 
 
 def test_without_data_the_model_stays():

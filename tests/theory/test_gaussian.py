@@ -93,6 +93,7 @@ def test_quadratic_variances_have_one_recursion():
 def test_float32_follows_double_precision():
     calls = {
         "drift": lambda: jc.theory.gaussian_log_scale(C(10_000), 300).mean,
+        "accumulated": lambda: jc.theory.gaussian_accumulation(20, 5000),
         "unbiased": lambda: jc.theory.gaussian(C(0.01), C(1000), 300, unbiased=True).variance,
     }
     double = {name: np.asarray(call()) for name, call in calls.items()}
@@ -108,3 +109,17 @@ def test_too_few_draws_are_refused():
         jc.theory.gaussian_log_scale(C(1), 3)
     with pytest.raises(ValueError, match="n: got 1, expected at least 2 draws"):
         jc.theory.gaussian_survival(0.1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: jc.theory.gaussian(C(0.1), C(9), 3, decay=0.5), "decay: got 0.5 without accumulate=True"),
+        (lambda: jc.theory.gaussian(C(0.1), C(9), 3, accumulate=True, decay=1.5), "decay: got 1.5, expected a number"),
+        (lambda: jc.theory.gaussian_survival(-1.0, 9, 3), "epsilon: got -1.0"),
+        (lambda: jc.theory.gaussian_survival(0.1, 9, 0), "fits: got 0, expected at least 1"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -153,8 +153,9 @@ def test_the_weights_keep_their_digits_in_float32():
         (lambda: theory.fixed_design(C(0.0), C(60), 3, np.ones(2), penalty=-1.0), "penalty: got -1.0"),
         (lambda: theory.fixed_design(C(0.0), C(60), 3, np.ones(2), decay=1.5), "decay: got 1.5"),
         (lambda: theory.accumulation_factor(0), "generations: got 0"),
-        (lambda: theory.weighted_plateau(1.5, 10, 10), "alpha: got 1.5"),
-        (lambda: theory.optimal_weight(0, 10), "n: got 0.0"),
+        (lambda: theory.weighted_plateau(1.5, 10, 10), r"weight: got 1.5, expected a weight in \[0, 1\]"),
+        (lambda: theory.weighted_recursion(0.5, 10, 0, 3, 0.1), "synthetic: got 0.0, expected a number of draws"),
+        (lambda: theory.optimal_weight(0, 10), "real: got 0.0, expected a number of draws"),
         (lambda: theory.golden_weight(-1.0), "ratio: got -1.0"),
     ],
 )
