@@ -79,7 +79,8 @@ def trace(plan: Plan) -> Program:
         return arrays
 
     key, *rest = _arguments(plan, plan.columns, np.zeros(1, int), alone=True)
-    return Program(jax.jit(one).trace(key, *jax.tree.map(lambda x: x[0], rest)), variables)
+    point = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rest)
+    return Program(jax.jit(one).trace(key, *point), variables)
 
 
 class Kernel(NamedTuple):

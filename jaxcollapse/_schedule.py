@@ -147,6 +147,8 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
     ):
         if not callable(schedule):
             raise ValueError(f"{name}: got {brief(schedule)}, expected a callable t -> value; try jc.Constant(...)")
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(schedule)):
+            continue
         try:
             _, inside = _at_each(rule, schedule, times)
         except jax.errors.TracerBoolConversionError:

@@ -1,7 +1,17 @@
 """Two host devices, strict promotion of dtypes and ranks: what a stranger's configuration may have, the tests have."""
 
 import os
+import tempfile
 
+# What one test has compiled, another one, a second worker or a child process loads, in this run alone.
+if "JAXCOLLAPSE_TEST_CACHE" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jaxcollapse-tests-")
+    os.environ |= {
+        "JAXCOLLAPSE_TEST_CACHE": _cache.name,
+        "JAX_COMPILATION_CACHE_DIR": _cache.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -24,21 +34,25 @@ def _quickly(request) -> bool:
     return bool(QUICKLY & {request.path.name, request.path.parent.name})
 
 
+def _compile_quickly(wanted: bool) -> None:
+    """What was compiled the other way is forgotten: JAX would go on using it."""
+    if jax.config.read("jax_disable_most_optimizations") != wanted:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", wanted)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled_quickly(request):
     """Without most of XLA's optimisations, in half the time, in the files and folders above."""
-    jax.config.update("jax_disable_most_optimizations", _quickly(request))
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
+    _compile_quickly(_quickly(request))
 
 
 @pytest.fixture
 def optimised(request, compiled_quickly):
     """What the compiler makes of it is the point."""
-    jax.config.update("jax_disable_most_optimizations", False)
+    _compile_quickly(False)
     yield
-    jax.config.update("jax_disable_most_optimizations", _quickly(request))
+    _compile_quickly(_quickly(request))
 
 
 @pytest.fixture(params=["float32", "x64"])
