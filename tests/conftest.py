@@ -1,6 +1,7 @@
 """Two host devices, strict promotion of dtypes and ranks: what a stranger's configuration may have, the tests have."""
 
 import os
+import resource
 import tempfile
 
 # What one test has compiled, another one, a second worker or a child process loads, in this run alone.
@@ -25,9 +26,11 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_
 hypothesis.settings.load_profile("ci")
 
 
-# Here compiling takes the time; samplers, sweeps and experiments are tested as they are compiled for users.
-QUICKLY = {"families", "theory", "test_curate.py", "test_regimes.py"}
-QUICKLY |= {"test_loop.py", "test_common_random_numbers.py"}
+# Here compiling takes the time. The samplers' laws, sweeps and stores are tested as they are compiled for users.
+QUICKLY = {"families", "theory", "test_loop.py", "test_regimes.py", "test_curate.py", "test_common_random_numbers.py"}
+QUICKLY |= {"test_hypergeometric.py", "test_places.py", "test_metrics.py", "test_experiments.py", "test_real_text.py"}
+QUICKLY |= {"test_exhaustion.py", "test_scaling_laws.py", "test_phase_atlas.py"}
+MEMORY = 1.5e6  # KiB (on Linux), a worker that has once held more forgets after each file what it has compiled
 
 
 def _quickly(request) -> bool:
@@ -45,6 +48,9 @@ def _compile_quickly(wanted: bool) -> None:
 def compiled_quickly(request):
     """Without most of XLA's optimisations, in half the time, in the files and folders above."""
     _compile_quickly(_quickly(request))
+    yield
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY:
+        jax.clear_caches()
 
 
 @pytest.fixture

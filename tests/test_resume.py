@@ -42,6 +42,8 @@ if __name__ == "__main__":
     asked = plan(experiment, AXES, key=jr.key(5), store=sys.argv[1], chunk=2, shard=(part, parts))
     for stage in stages(asked):
         print(stage.name, flush=True)
+        if stage.name == "run":
+            sys.stdin.readline()  # goes on when it is told to
 """
 KEY = jr.key(5)
 
@@ -59,14 +61,20 @@ def whole(toy):
     return sweep(module.experiment, key=KEY, chunk=2, **module.AXES)
 
 
-def start(toy, store, part=0, parts=1):
+def start(toy, store, part=0, parts=1, told=0):
+    """A process that writes that many blocks and waits; without a number it does not."""
     plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(toy), str(store), str(part), str(parts)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain)
+    stdin = subprocess.PIPE if told else subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=plain)
+    if told:
+        process.stdin.write(told * "\n")
+        process.stdin.flush()
+    return process
 
 
-def kill_while_it_writes(process, seconds, by=signal.SIGKILL, blocks=0):
-    """So long after that many blocks; the process may have ended before."""
+def kill_while_it_writes(process, blocks, seconds, by=signal.SIGKILL):
+    """So long after that many blocks."""
     for line in process.stdout:
         blocks -= line.startswith("run")
         if blocks < 0:
@@ -74,6 +82,7 @@ def kill_while_it_writes(process, seconds, by=signal.SIGKILL, blocks=0):
     time.sleep(seconds)
     process.send_signal(by)
     process.wait()
+    process.stdin.close()
     process.stdout.close()
 
 
@@ -93,7 +102,8 @@ def assert_equal(store, whole):
 def test_a_sweep_that_is_killed_twenty_times_equals_one_that_is_not(toy, whole, tmp_path):
     moments, store, written = random.Random(1), tmp_path / "run", [0]
     for _ in range(20):
-        kill_while_it_writes(start(toy, store), moments.uniform(0, 0.06))
+        blocks = moments.randint(0, 6)
+        kill_while_it_writes(start(toy, store, told=blocks + 3), blocks, moments.uniform(0, 0.01))
         done = np.asarray(zarr.open_array(store / DONE, mode="r"))
         runs = np.asarray(zarr.open_array(store / RUN, mode="r"))
         assert done.sum() >= written[-1], "a block was lost"
@@ -109,13 +119,10 @@ def test_a_sweep_that_is_killed_twenty_times_equals_one_that_is_not(toy, whole, 
 
 
 def test_an_interrupted_sweep_keeps_what_it_had_done(toy, whole, tmp_path):
-    for attempt in range(10):  # it may end before the interrupt comes
-        store = tmp_path / f"run{attempt}"
-        process = start(toy, store)
-        kill_while_it_writes(process, 0, by=signal.SIGINT, blocks=3)
-        if process.returncode != 0:
-            break
-    assert process.returncode != 0, "it had always ended before the interrupt"
+    store = tmp_path / "run"
+    process = start(toy, store, told=140)  # of 150
+    kill_while_it_writes(process, 3, 0, by=signal.SIGINT)
+    assert process.returncode != 0
     runs = np.asarray(zarr.open_array(store / RUN, mode="r"))
     assert (runs != 0).any()
     finish(start(toy, store))
@@ -126,10 +133,10 @@ def test_an_interrupted_sweep_keeps_what_it_had_done(toy, whole, tmp_path):
 def test_processes_that_share_a_store_and_are_killed_leave_it_whole(toy, whole, tmp_path):
     moments, store = random.Random(2), tmp_path / "run"
     for kill in (True, False):
-        parts = [start(toy, store, part, 4) for part in range(4)]
+        parts = [start(toy, store, part, 4, told=20 * kill) for part in range(4)]
         for process in parts:
             if kill:
-                kill_while_it_writes(process, moments.uniform(0, 0.1))
+                kill_while_it_writes(process, moments.randint(0, 17), moments.uniform(0, 0.01))
             else:
                 finish(process)
     assert_equal(store, whole)
