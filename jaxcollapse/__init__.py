@@ -26,6 +26,7 @@ _HOME = {
     "Constant": "_schedule",
     "Contaminate": "_blend",
     "Counts": "_data",
+    "DataWall": "_exhaustion",
     "Debiased": "_debiased",
     "Deduplicate": "_filtered",
     "Drop": "_filtered",
