@@ -8,9 +8,10 @@
     T draws of a model of T_0        F = T_0 (1 − e^(−T/T_0))   T^−c, then flat at T_0^−c
     … with a share π of real data    F = π T + T_0 (1 − e^(−(1 − π)T/T_0))   and back to the clean law ("grokking")
 
-So every workflow is the clean law at another amount of data. The learner is that of Hutter, arXiv 2102.04074; a tail
-that is cut and the return to the clean law are in Dohmatob et al., "A Tale of Tails", arXiv 2402.07043. Sums over
-tokens are JAX (10⁶ tokens and many F: one F at a time), differentiable in F.
+So every workflow is the clean law at another amount of data: in Chinchilla's L(N, D) too, if α acts there as it does
+here, which is a model. Real text may then be a share of D, an inflow or a stock. The learner is that of Hutter, arXiv
+2102.04074; a tail that is cut and the return to the clean law are in Dohmatob et al., "A Tale of Tails", arXiv
+2402.07043. Sums over tokens are JAX (10⁶ tokens and many F: one F at a time), differentiable in F.
 """
 
 from typing import NamedTuple
@@ -20,6 +21,9 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.scipy.special import gammaln, zeta
 from jaxtyping import Array, ArrayLike, Float, Int, Num
+
+from jaxcollapse.theory._extinction import survival_factor
+from jaxcollapse.theory._range import ranged
 
 
 def missing_mass(probs: Float[ArrayLike, " v"], draws: Num[ArrayLike, "*T"]) -> Float[Array, "*T"]:
@@ -130,7 +134,8 @@ def contaminated_loss(
 ) -> Float[Array, "*P"]:
     """L = E + A/N^a + B/(f D)^b, f = `survival_factor(α)`: the loss when D tokens are worth f D real ones.
 
-    A model, not a fit: it takes b for the missing-mass exponent and no interaction of α with N. f = 1: clean data.
+    A model, not a fit: it takes b for the missing-mass exponent c, a loop that is stationary and trains on its latest
+    batch alone, and no interaction of α with N. f = 1: clean data. f → 0: the data term alone diverges.
     """
     n, d = jnp.asarray(parameters, float), jnp.asarray(factor, float) * jnp.asarray(tokens, float)
     return law.floor + law.a_scale / n**law.a + law.b_scale / d**law.b
@@ -141,9 +146,116 @@ def compute_optimal(
 ) -> tuple[Float[Array, "*P"], Float[Array, "*P"]]:
     """The (N, D) of least `contaminated_loss` at C = 6 N D operations. D/N grows as f^(−2b/(a + b)), f < 1.
 
-    Contamination changes no exponent: N ~ C^(b/(a+b)), D ~ C^(a/(a+b)).
+    Contamination changes no exponent, N ~ C^(b/(a+b)), D ~ C^(a/(a+b)): least L at (C, f) is that of clean data at f C.
     """
     c, f = jnp.asarray(compute, float) / 6, jnp.asarray(factor, float)
     both = law.a + law.b
     n = (law.a * law.a_scale * f**law.b / (law.b * law.b_scale)) ** (1 / both) * c ** (law.b / both)
     return n, c / n
+
+
+def fixed_ratio(
+    compute: Num[ArrayLike, "*#P"], ratio: Num[ArrayLike, "*#P"]
+) -> tuple[Float[Array, "*P"], Float[Array, "*P"]]:
+    """The (N, D) with D = `ratio` N at C = 6 N D: 20 is customary, 100, 200 and 2000 are over-training by 5, 10, 100.
+
+    Errors: `ValueError` for C or D/N that is not positive; traced ones give NaN.
+    """
+    c, rho = _positive("compute", compute, "5.76e23"), _positive("ratio", ratio, "20.0")
+    return jnp.sqrt(c / (6 * rho)), jnp.sqrt(c * rho / 6)
+
+
+def inflow_draws(tokens: Num[ArrayLike, "*#P"], real: Num[ArrayLike, "*#P"]) -> Float[Array, "*P"]:
+    """F = D f(D_R/D), D for D ≤ D_R: what D tokens a generation are worth if D_R = `real` of them are fresh real text.
+
+    D ≫ D_R: 2 D_R (ln(D/2D_R) + 0.1003), so that the model's own text adds a logarithm. That is to rare tokens; to the
+    squared risk D tokens are worth D α(2 − α), never more than 2 D_R. The SAME D_R tokens in every generation are worth
+    D_R to rare tokens, as nothing comes back that they lack, and ⅔ D_R to the squared risk (`retained`).
+    Errors: `ValueError` for D or D_R that is not positive; traced ones give NaN.
+    """
+    return _inflow(_positive("tokens", tokens, "1e13"), _positive("real", real, "3e14"))
+
+
+def _inflow(d, real):
+    return d * survival_factor(jnp.minimum(1.0, real / d))
+
+
+def inflow_optimal(
+    compute: Num[ArrayLike, "*#P"], real: Num[ArrayLike, "*#P"], law: ScalingLaw = CHINCHILLA
+) -> tuple[Float[Array, "*P"], Float[Array, "*P"]]:
+    """The (N, D) of least E + A/N^a + B/F^b at C = 6 N D, F = `inflow_draws`(D, D_R): D_R of the D tokens are fresh.
+
+    a A/N^a = e b B/F^b with e = d ln F/d ln D, by bisection in ln D. D ≤ D_R: `compute_optimal`. D ≫ D_R: e ≈ 1/ln D, N
+    grows like a power of ln D alone, D almost like C. A model, as `contaminated_loss`.
+    Errors: `ValueError` for C or D_R that is not positive; traced ones give NaN.
+    """
+    c, real = jnp.broadcast_arrays(_positive("compute", compute, "5.76e23") / 6, _positive("real", real, "3e14"))
+    d = _inflow_optimal(c, real, law)
+    return c / d, d
+
+
+@jax.jit
+def _inflow_optimal(c: Float[Array, "*P"], real: Float[Array, "*P"], law: ScalingLaw) -> Float[Array, "*P"]:
+    """D, where more tokens begin to cost more in parameters than they bring."""
+
+    def excess(log_d):
+        log_f, elasticity = jax.jvp(lambda x: jnp.log(_inflow(jnp.exp(x), real)), (log_d,), (jnp.ones_like(log_d),))
+        of_parameters = law.a * law.a_scale * jnp.exp(law.a * (log_d - jnp.log(c)))
+        return of_parameters > law.b * law.b_scale * elasticity * jnp.exp(-law.b * log_f)
+
+    def halve(_, interval):
+        low, high = interval
+        middle = (low + high) / 2
+        above = excess(middle)
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    low, high = jax.lax.fori_loop(0, 64, halve, (jnp.zeros_like(c), jnp.log(c)))
+    return jnp.where(jnp.isnan(c + real), jnp.nan, jnp.exp((low + high) / 2))
+
+
+def stock_optimal(
+    compute: Num[ArrayLike, "*#P"], real: Num[ArrayLike, "*#P"], law: ScalingLaw = CHINCHILLA
+) -> tuple[Float[Array, "*P"], Float[Array, "*P"]]:
+    """The (N, D) of least loss at C = 6 N D where the SAME D_R = `real` tokens are all the real text there ever is.
+
+    More than D_R tokens, copied or written by models of them, are worth D_R: `compute_optimal`, but D ≤ D_R, and the
+    rest of C goes into N. C → ∞: L → E + B/D_R^b. A model, as `contaminated_loss`.
+    Errors: `ValueError` for C or D_R that is not positive; traced ones give NaN.
+    """
+    c, real = _positive("compute", compute, "5.76e23"), _positive("real", real, "3e14")
+    d = jnp.minimum(compute_optimal(c, 1.0, law)[1], real)
+    return c / 6 / d, d
+
+
+def _positive(name, value, example):
+    return ranged(name, value, lambda x: (x > 0) & jnp.isfinite(x), "positive, finite numbers", example)
+
+
+class KaplanLaw(NamedTuple):
+    """L = [(N_c/N)^(a/b) + D_c/D]^b in nats a token: N parameters without embeddings, D tokens (arXiv 2001.08361)."""
+
+    a: float
+    b: float
+    n_scale: float
+    d_scale: float
+
+
+KAPLAN = KaplanLaw(0.076, 0.095, 8.8e13, 5.4e13)  # L(N) and L(D), each fitted alone: equations 1.1 and 1.2
+KAPLAN_JOINT = KaplanLaw(0.076, 0.103, 6.4e13, 1.8e13)  # L(N, D) fitted as a whole: equation 1.5, Table 2
+
+
+def kaplan_loss(
+    parameters: Num[ArrayLike, "*#P"] = jnp.inf,
+    tokens: Num[ArrayLike, "*#P"] = jnp.inf,
+    factor: Num[ArrayLike, "*#P"] = 1.0,
+    law: KaplanLaw = KAPLAN,
+) -> Float[Array, "*P"]:
+    """L = [(N_c/N)^(a/b) + D_c/(f D)]^b: L(N) = (N_c/N)^a for D = ∞, L(D) = (D_c/(f D))^b for N = ∞.
+
+    f = `survival_factor(α)` as in `contaminated_loss`, a model. For N and D both finite take `KAPLAN_JOINT`. There is
+    no floor, and WebText2's tokens are not Chinchilla's: compare exponents, not levels.
+    Errors: `ValueError` for N, D or f that is not positive; traced ones give NaN.
+    """
+    positive = lambda name, x: ranged(name, x, lambda x: x > 0, "positive numbers", "1e9")
+    n, d, f = positive("parameters", parameters), positive("tokens", tokens), positive("factor", factor)
+    return ((law.n_scale / n) ** (law.a / law.b) + law.d_scale / (f * d)) ** law.b

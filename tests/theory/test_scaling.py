@@ -129,6 +129,88 @@ def test_the_published_scaling_law_has_its_optimum(x64):
     assert best > float(theory.contaminated_loss(*theory.compute_optimal(c)))
 
 
+def test_a_constant_share_acts_like_a_factor_on_compute(x64):
+    c, law = np.array([1e20, 5.76e23, 1e30]), theory.CHINCHILLA
+    f = float(theory.survival_factor(0.1))
+    n, d = theory.compute_optimal(c, f)
+    np.testing.assert_allclose(theory.contaminated_loss(n, d, f), clean_loss(f * c), rtol=1e-12)
+    exponents = np.diff(np.log(d)) / np.diff(np.log(c))
+    np.testing.assert_allclose(exponents, law.a / (law.a + law.b), rtol=1e-9)
+    np.testing.assert_allclose(d / n, f ** (-2 * law.b / (law.a + law.b)) * np.divide(*theory.compute_optimal(c)[::-1]))
+
+
+def clean_loss(compute):
+    return theory.contaminated_loss(*theory.compute_optimal(compute))
+
+
+def test_over_training_costs_what_the_law_says(x64):
+    n, d = theory.fixed_ratio(5.76e23, np.array([20.0, 2000.0]))
+    np.testing.assert_allclose(d / n, [20, 2000])
+    np.testing.assert_allclose(6 * n * d, 5.76e23)
+    loss = theory.contaminated_loss(n, d)
+    assert 0 < float(loss[0] - clean_loss(5.76e23)) < 1e-3 < float(loss[1] - loss[0])
+    np.testing.assert_allclose(
+        theory.fixed_ratio(5.76e23, 18.39124495531415), theory.compute_optimal(5.76e23), rtol=1e-9
+    )
+
+
+def test_a_fresh_inflow_is_worth_a_logarithm_more_than_itself(x64):
+    np.testing.assert_allclose(theory.inflow_draws(np.array([0.5, 1.0]), 1.0), [0.5, 1.0], rtol=1e-9)
+    x = np.geomspace(1, 1e6, 25)
+    worth = np.asarray(theory.inflow_draws(3e14 * x, 3e14)) / 3e14
+    assert (np.diff(worth) > 0).all() and (np.diff(np.diff(np.log(worth))) < 0).all()
+    np.testing.assert_allclose(worth, x * np.asarray(theory.survival_factor(1 / x)), rtol=1e-9)
+    assert worth[-1] == pytest.approx(2 * (np.log(5e5) + 0.1003), abs=2e-4)
+
+
+def test_an_inflow_in_the_loop_is_worth_that_much():
+    loop = theory.effective_draws(C(1 / 16), C(1024.0), 300)[-1]
+    assert float(loop) == pytest.approx(float(theory.inflow_draws(1024.0, 64.0)), rel=1e-4)
+
+
+def inflow_loss(parameters, tokens, real, law=theory.CHINCHILLA):
+    return law.floor + law.a_scale / parameters**law.a + law.b_scale / theory.inflow_draws(tokens, real) ** law.b
+
+
+def test_the_best_run_on_an_inflow_is_a_minimum(x64):
+    c, real = 10.0 ** np.arange(22, 37, 2), 3e14
+    n, d = theory.inflow_optimal(c, real)
+    for scale in (0.98, 1.02):
+        assert (inflow_loss(n / scale, d * scale, real) > inflow_loss(n, d, real)).all()
+    np.testing.assert_allclose(6 * n * d, c)
+    below = d < real
+    np.testing.assert_allclose(d[below], theory.compute_optimal(c)[1][below], rtol=1e-9)
+    ratio = np.asarray(d / n)
+    assert below.sum() == 4 and ratio.argmin() == 5 and ratio[5] == pytest.approx(2.183, abs=1e-3)
+
+
+def test_a_kept_stock_bounds_the_loss(x64):
+    c, real, law = np.array([1e24, 1e30, 1e60]), 3e14, theory.CHINCHILLA
+    n, d = theory.stock_optimal(c, real)
+    np.testing.assert_allclose(6 * n * d, c)
+    loss = lambda n, d: np.asarray(theory.contaminated_loss(n, np.minimum(d, real)))
+    for scale in (0.98, 1.02):
+        assert (loss(n / scale, d * scale) > loss(n, d)).all()
+    assert loss(n, d)[-1] == pytest.approx(law.floor + law.b_scale / real**law.b, rel=1e-6)
+    assert (inflow_loss(*theory.inflow_optimal(c, real), real) <= loss(n, d) + 1e-12).all()
+
+
+def test_kaplans_laws_are_the_limits_of_one(x64):
+    assert float(theory.kaplan_loss(7e10)) == pytest.approx(np.exp(0.076 * np.log(8.8e13 / 7e10)), rel=1e-12)
+    assert float(theory.kaplan_loss(tokens=1.4e12)) == pytest.approx(np.exp(0.095 * np.log(5.4e13 / 1.4e12)), rel=1e-12)
+    assert float(theory.kaplan_loss(7e10)) == pytest.approx(1.7201, abs=1e-4)
+    assert float(theory.kaplan_loss(tokens=1.4e12)) == pytest.approx(1.4148, abs=1e-4)
+    joint = lambda *args: float(theory.kaplan_loss(*args, law=theory.KAPLAN_JOINT))
+    assert joint(7e10, 1.4e12) == pytest.approx(((6.4e13 / 7e10) ** (0.076 / 0.103) + 1.8e13 / 1.4e12) ** 0.103)
+    assert joint(7e10, 2.8e12, 0.5) == joint(7e10, 1.4e12) > max(joint(7e10), joint(np.inf, 1.4e12))
+
+
+def test_sizes_out_of_range_are_nan_under_a_trace():
+    two = jax.jit(lambda c: (*theory.inflow_optimal(c, 3e14), *theory.stock_optimal(c, 3e14)))
+    assert np.isnan(two(-1.0)).all() and np.isfinite(two(1e30)).all()
+    assert np.isnan(jax.jit(theory.kaplan_loss)(-1.0))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -137,6 +219,11 @@ def test_the_published_scaling_law_has_its_optimum(x64):
         (lambda: theory.retraining_draws(10.0, 0.0), "first: got 0.0"),
         (lambda: theory.retraining_draws(10.0, 5.0, 1.5), "real: got 1.5"),
         (lambda: theory.cut_missing_mass(np.array([0.5, 0.5]), 1.0, 0), "kept: got 0"),
+        (lambda: theory.fixed_ratio(5.76e23, 0.0), "ratio: got 0.0, expected positive"),
+        (lambda: theory.inflow_draws(-1.0, 3e14), "tokens: got -1.0"),
+        (lambda: theory.inflow_optimal(np.inf, 3e14), "compute: got inf"),
+        (lambda: theory.stock_optimal(1e24, 0.0), "real: got 0.0"),
+        (lambda: theory.kaplan_loss(tokens=0.0), "tokens: got 0.0"),
     ],
 )
 def test_bad_input_is_named(call, message):
