@@ -24,6 +24,11 @@ AXES = {"n": np.array([10.0, 100.0])}
 EPSILON = 0.1
 # 95 of 100 lineages lie between these standard deviations of ln σ, whose law is nearly normal.
 BAND = 1.96
+LOOKS = {  # colour, line and marker of each workflow
+    "unbiased": ("#0072B2", "-", "o"),
+    "likelihood": ("#D55E00", "-.", "s"),
+    "accumulate": ("#009E73", "-", "^"),
+}
 
 
 def experiment(n, *, key, generations=199, lineages=20_000):
@@ -90,20 +95,20 @@ NAMES = {
     "alive_unbiased": f"P(σ > {EPSILON}), unbiased",
     "alive_likelihood": f"P(σ > {EPSILON}), likelihood",
 }
-TIMES = (20, 100, 200)  # fits k at which the table compares
+TIMES = (20, 100)  # fits k at which the table compares, beside the last
 
 
 def comparisons(run, lineages):
-    """(quantity, n, k, exact, ours, standard error, z) wherever the mean over lineages can be tested.
+    """(quantity, n, k, exact, ours, standard error, z) wherever the mean over lineages can be tested, the last k too.
 
     A mean that a few lineages carry (k > 2n for moments of σ and of W2) or a share of them that no one has reached has
     no standard error worth the name.
     """
-    rows = []
+    rows, last = [], run.sizes["generation"] + 1
     for n in run.n.values:
         known = exact(float(n), run.sizes["generation"])
         for quantity, label in NAMES.items():
-            for k in (k for k in TIMES if k - 2 < run.sizes["generation"]):
+            for k in (*(k for k in TIMES if k < last), last):
                 at = {"n": n, "generation": k - 1}
                 value, se = (float(run[name].sel(at)) for name in (quantity, f"{quantity}_se"))
                 due = float(known[quantity][k - 2])
@@ -122,7 +127,7 @@ def summary(run):
 
     lineages = json.loads(run.attrs["settings"])["lineages"]
     rows = comparisons(run, lineages)
-    table = Table(title=f"Exact value, and the mean over {lineages:,} lineages", box=SIMPLE)
+    table = Table(title=f"Exact value, and the mean over {lineages:,} lineages", box=SIMPLE, collapse_padding=True)
     for name in ("quantity", "n", "fits k", "exact", "ours ± s.e.", "z"):
         table.add_column(name, justify="left" if name == "quantity" else "right")
     for label, n, k, due, value, se, z in rows:
@@ -138,7 +143,7 @@ def figure(run):
     import matplotlib.pyplot as plt
 
     sizes = run.n.values
-    drawn, axes = plt.subplots(len(sizes), 3, figsize=(14, 4.1 * len(sizes)), layout="constrained", squeeze=False)
+    drawn, axes = plt.subplots(len(sizes), 3, figsize=(14, 4.1 * len(sizes) + 0.9), layout="constrained", squeeze=False)
     for row, n in zip(axes, sizes, strict=True):
         one, known = run.sel(n=n), exact(float(n), run.sizes["generation"])
         fits = one.generation.values + 1
@@ -148,52 +153,77 @@ def figure(run):
         for ax in row:
             ax.set_title(f"n = {n:g}", fontsize=11)
             ax.set_xlabel("fits k = t + 1")
-            ax.legend(fontsize=8)
-    drawn.suptitle("A normal law fitted to its own draws (α = 0). Points: simulated, ± 2 s.e.; lines: exact")
+    _key(drawn)
+    drawn.suptitle(
+        "A normal law fitted to its own draws: most lineages lose their scale and their tails while the mean distance "
+        "grows; accumulated data keep the scale\n"
+        f"α = 0; points: simulated ± 2 s.e. ({json.loads(run.attrs['settings'])['lineages']:,} lineages); lines: exact",
+        fontsize=12,
+    )
     return drawn
 
 
-COLOURS = {"unbiased": "C0", "likelihood": "C1", "accumulate": "C2"}
+def _key(drawn):
+    """One legend for all panels."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    names = {"unbiased": "unbiased variance", "likelihood": "maximum likelihood", "accumulate": "accumulated, √E σ²"}
+    keys = [
+        Line2D([], [], color=LOOKS[name][0], ls=LOOKS[name][1], marker=LOOKS[name][2], ms=4, label=label)
+        for name, label in names.items()
+    ]
+    keys += [
+        Line2D([], [], color="black", marker="_", ls="", label="95 % of lineages; shaded: E ln σ ± 1.96 s.d."),
+        Line2D([], [], color="0.3", ls=":", label="(3/2) k/n"),
+        Line2D([], [], color="black", ls="--", label="bound on the unbiased"),
+        Patch(color="0.85", label="k > 2n: rare lineages carry E W2², bars are too short"),
+    ]
+    drawn.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
-def _points(ax, fits, one, name, colour, label):
-    at = slice(3, None, max(1, len(fits) // 12))
-    mean, se = one[name].values[at], one[f"{name}_se"].values[at]
-    ax.errorbar(fits[at], mean, 2 * se, fmt="o", ms=4, color=colour, label=label, capsize=2)
+def _shown(fits):
+    return slice(min(3, len(fits) - 1), None, max(1, len(fits) // 12))
+
+
+def _points(ax, fits, one, quantity, name):
+    at, (colour, _, marker) = _shown(fits), LOOKS[name]
+    mean, se = one[f"{quantity}_{name}"].values[at], one[f"{quantity}_{name}_se"].values[at]
+    ax.errorbar(fits[at], mean, 2 * se, fmt=marker, ms=4, color=colour, capsize=2)
 
 
 def _scales(ax, fits, one, known):
+    at = _shown(fits)
     for name in ("unbiased", "likelihood"):
+        colour, line, marker = LOOKS[name]
         middle, spread = known[f"log_sigma_{name}"], BAND * known[f"spread_{name}"]
-        ax.plot(fits, np.exp(middle), color=COLOURS[name], label=f"{name}: e^(E ln σ), band of 95 %")
-        ax.fill_between(fits, np.exp(middle - spread), np.exp(middle + spread), color=COLOURS[name], alpha=0.15, lw=0)
-        at = slice(3, None, max(1, len(fits) // 12))
+        ax.plot(fits, np.exp(middle), color=colour, ls=line)
+        ax.fill_between(fits, np.exp(middle - spread), np.exp(middle + spread), color=colour, alpha=0.15, lw=0)
         low, half, high = one[f"quantiles_{name}"].values[:, at]
-        ax.plot(fits[at], half, "o", ms=4, color=COLOURS[name])
-        ax.plot(fits[at], low, "_", fits[at], high, "_", color=COLOURS[name])
-    ax.plot(fits, np.sqrt(known["sigma2_accumulate"]), color="C2", label="accumulate: √E σ²")
-    at = slice(3, None, max(1, len(fits) // 12))
-    ax.plot(fits[at], np.sqrt(one.sigma2_accumulate.values[at]), "o", ms=4, color="C2")
+        ax.plot(fits[at], half, marker, ms=4, color=colour)
+        ax.plot(fits[at], low, "_", fits[at], high, "_", color=colour)
+    colour, line, marker = LOOKS["accumulate"]
+    ax.plot(fits, np.sqrt(known["sigma2_accumulate"]), color=colour, ls=line)
+    ax.plot(fits[at], np.sqrt(one.sigma2_accumulate.values[at]), marker, ms=4, color=colour)
     ax.set_yscale("log")
-    ax.set_ylabel("σ (medians and 95 % of lineages)")
+    ax.set_ylabel("σ/σ*: medians, on lines e^(E ln σ)")
 
 
 def _distances(ax, fits, one, known, n):
     for name in ("unbiased", "likelihood"):
-        ax.plot(fits, known[f"w2_{name}"], color=COLOURS[name])
-        _points(ax, fits, one, f"w2_{name}", COLOURS[name], name)
-    ax.plot(fits, 1.5 * fits / n, color="gray", ls=":", label="(3/2) k/n")
+        ax.plot(fits, known[f"w2_{name}"], color=LOOKS[name][0], ls=LOOKS[name][1])
+        _points(ax, fits, one, "w2", name)
+    ax.plot(fits, 1.5 * fits / n, color="0.3", ls=":")
     if fits[-1] > 2 * n:
-        label = "k > 2n: rare lineages carry the mean,\nand the s.e. of the sample is too small"
-        ax.axvspan(2 * n, fits[-1], color="gray", alpha=0.15, lw=0, label=label)
+        ax.axvspan(2 * n, fits[-1], color="0.85", alpha=0.6, lw=0)
     ax.set_ylim(0, 1.25 * float(known["w2_unbiased"][-1]))
     ax.set_ylabel("E W2², in units of σ*²")
 
 
 def _tails(ax, fits, one, known):
     for name in ("unbiased", "likelihood"):
-        ax.plot(fits, known[f"alive_{name}"], color=COLOURS[name])
-        _points(ax, fits, one, f"alive_{name}", COLOURS[name], name)
-    ax.plot(fits, known["bound"], color="black", ls="--", label="bound, unbiased")
+        ax.plot(fits, known[f"alive_{name}"], color=LOOKS[name][0], ls=LOOKS[name][1])
+        _points(ax, fits, one, "alive", name)
+    ax.plot(fits, known["bound"], color="black", ls="--")
     ax.set_ylim(-0.03, 1.06)
-    ax.set_ylabel(f"P(σ > {EPSILON})")
+    ax.set_ylabel(f"P(σ > {EPSILON} σ*)")

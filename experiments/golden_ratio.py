@@ -72,15 +72,17 @@ def summary(run):
 
     found = analyse(run)
     n_s = found["settings"]["synthetic"]
-    table = Table(title=f"Best weight of fresh real data, n_s = {n_s:g}", box=SIMPLE)
-    for name in ("k = n_r/n_s", "published, n → ∞", "exact w*", "exact, by our fit", "ours ± s.e.", "z"):
+    title = f"Best weight w* of fresh real data: published (n → ∞), exact (n_s = {n_s:g})"
+    table = Table(title=title, box=SIMPLE, collapse_padding=True, pad_edge=False)
+    for name in ("k = n_r/n_s", "published", "exact w*", "exact, fitted", "ours ± s.e.", "z"):
         table.add_column(name, justify="right")
     for k, w_star, on_grid, ours, error in found["minima"]:
         published = float(jc.theory.golden_weight(k))
         z = f"{(ours - on_grid) / error:+.2f}"
         table.add_row(f"{k:g}", f"{published:.6f}", f"{w_star:.5f}", f"{on_grid:.4f}", f"{ours:.4f} ± {error:.4f}", z)
-    risks = Table(title="n_r r at the best weight on the grid, and where both kinds are pooled alike", box=SIMPLE)
-    for name in ("k", "minimum, exact = w*", "cell w", "exact", "ours ± s.e.", "z", "pooled w", "exact, pooled"):
+    title = "n_r r: its least value w*, at the nearest weight on the grid, and pooled"
+    risks = Table(title=title, box=SIMPLE, collapse_padding=True, pad_edge=False)
+    for name in ("k", "least = w*", "grid w", "exact", "ours ± s.e.", "z", "pooled w", "exact"):
         risks.add_column(name, justify="right")
     for i, k in enumerate(found["ratio"]):
         j = abs(found["weight"] - found["best"][i]).argmin()
@@ -104,7 +106,7 @@ def figure(run):
     n_s, fine = set_["synthetic"], np.linspace(found["weight"][0], found["weight"][-1], 300)
     figure, ax = plt.subplots(figsize=(7.5, 5.2), layout="constrained")
     for i, (k, marker) in enumerate(zip(found["ratio"], "osD^v<>" * len(found["ratio"]), strict=False)):
-        n_r, colour = k * n_s, f"C{i}"
+        n_r, colour = k * n_s, jc.plot.COLOURS[i % len(jc.plot.COLOURS)]
         exact = n_r * np.asarray(jc.theory.weighted_plateau(fine, n_r, n_s))
         ax.plot(fine, exact, color=colour)
         bars = {"yerr": 2 * n_r * found["se"][i], "fmt": marker, "markersize": 4.5, "color": colour, "capsize": 2}
@@ -115,6 +117,8 @@ def figure(run):
     ax.plot([], [], color="black", label=r"exact, T → ∞ (points: simulated ± 2 s.e.)")
     ax.set(xlabel="weight w of the fresh real draws", ylabel="risk over that of the real draws alone, $n_r\\, r$")
     ax.set_ylim(0, min(3.0, 1.05 * ax.get_ylim()[1]))
-    ax.set_title(f"Fresh data: $n_s$ = {n_s:g}, T = {set_['generations']}, {found['lineages']} lineages", fontsize=11)
+    title = "Fresh real data are best weighed by 1/golden ratio = 0.618 at $k = 1$; the least risk is $w^*/n_r$"
+    figure.suptitle(title, fontsize=11)
+    ax.set_title(f"$n_s$ = {n_s:g}, T = {set_['generations']}, {found['lineages']} lineages", fontsize=10)
     ax.legend(frameon=False)
     return figure

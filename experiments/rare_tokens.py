@@ -21,7 +21,8 @@ from scipy.special import betaln
 import jaxcollapse as jc
 
 AXES = {"alpha": np.array([0.0, 0.02, 0.1, 0.5]), "exponent": np.array([1.0, 2.0])}
-MARKERS = "osd^"  # of the exponents
+MARKERS = "osd^vP*X"  # of α, and of the classes over time
+FILLS = ("full", "none", "left", "bottom")  # of the exponents
 SHOWN = (0, 3, 5, 7, 9)  # classes drawn over time
 MEASURED = {
     "alive": "share of a class alive",
@@ -134,8 +135,9 @@ def summary(run):
     from rich.table import Table
 
     found = analyse(run)
-    table = Table(title=f"At generation {found['times'][-1]}, n = {found['n']}", box=SIMPLE)
-    for column in ("quantity", "β", "α", "exact value", "by F_t", "ours ± s.e.", "z"):
+    title = f"At generation {found['times'][-1]}, n = {found['n']}"
+    table = Table(title=title, box=SIMPLE, collapse_padding=True, pad_edge=False)
+    for column in ("quantity", "β", "α", "exact", "by F_t", "ours ± s.e.", "z"):
         table.add_column(column, justify="left" if column == "quantity" else "right")
     for name in ("distinct", "missing", "hapaxes"):
         for j, i in np.ndindex(run.exponent.size, run.alpha.size):
@@ -145,8 +147,8 @@ def summary(run):
     lines = []
     for name, label in MEASURED.items():
         z = abs(scores(found, name))
-        bound = stats.t.isf(5e-4 / z.size, found["lineages"] - 1)
-        lines.append(f"{label}: worst |z| {z.max():.2f} over {z.size} comparisons (bound {bound:.2f})")
+        bound = stats.t.isf(5e-4 / max(z.size, 1), found["lineages"] - 1)
+        lines.append(f"{label}: worst |z| {z.max(initial=0):.2f} over {z.size} comparisons (bound {bound:.2f})")
     return Group(table, *lines)
 
 
@@ -161,8 +163,9 @@ def figure(run):
     _missing(axes[1, 0], found, alphas, exponents)
     _good_turing(axes[1, 1], found, alphas, exponents)
     figure.suptitle(
-        f"Rare tokens of Zipf laws in octaves, n = {found['n']}, {found['lineages']} lineages; "
-        "points: simulated ± 2 s.e., lines: theory"
+        "A loop keeps of its rare tokens what F real draws would keep, and Good and Turing's estimate misses the loss\n"
+        f"Zipf in octaves, n = {found['n']}, {found['lineages']} lineages; points: simulated ± 2 s.e.; lines: theory",
+        fontsize=12,
     )
     return figure
 
@@ -171,9 +174,14 @@ def _points(ax, x, mean, se, **style):
     ax.errorbar(x, mean, 2 * se, fmt=style.pop("marker", "o"), markersize=3.5, linewidth=0.8, **style)
 
 
-def _markers(ax, exponents):
-    for exponent, marker in zip(exponents, MARKERS, strict=False):
-        ax.plot([], [], marker, markersize=3.5, color="grey", label=rf"$\beta$ = {exponent:g}")
+def _look(i, j=0):
+    """Colour and marker by α (or class), filled by the exponent."""
+    return {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)], "fillstyle": FILLS[j % len(FILLS)]}
+
+
+def _fills(ax, exponents):
+    for j, exponent in enumerate(exponents):
+        ax.plot([], [], "o", markersize=3.5, fillstyle=FILLS[j % len(FILLS)], color="grey", label=f"β = {exponent:g}")
 
 
 def _survival(ax, found, alphas, exponents):
@@ -185,7 +193,8 @@ def _survival(ax, found, alphas, exponents):
         colour = f"C{SHOWN.index(k)}"
         mean, se, exact = (found[kind]["alive"][0, 0, :, k] for kind in ("mean", "se", "exact"))
         seen = found["lineages"] * found["sizes"][k] * exact >= 20
-        _points(ax, t[seen], mean[seen], se[seen], color=colour, label=f"n p = {found['n'] * p[k]:.3g}")
+        style = _look(SHOWN.index(k)) | {"label": f"n p = {found['n'] * p[k]:.3g}"}
+        _points(ax, t[seen], mean[seen], se[seen], **style)
         ax.plot(t, exact, color=colour, linewidth=1)
         ax.plot(t, found["by F"]["alive"][0, 0, :, k], color=colour, linewidth=1, linestyle=":")
     ax.plot([], [], color="black", linewidth=1, label="exact chain")
@@ -201,16 +210,17 @@ def _absence(ax, found, alphas, exponents):
     x = np.geomspace(1e-2, 0.6 * n, 200)
     for i, alpha in enumerate(alphas):
         colour = f"C{i}"
-        for j, (exponent, marker) in enumerate(zip(exponents, MARKERS, strict=False)):
-            mean, se = (found[kind]["alive"][i, j, -1] for kind in ("mean", "se"))
+        for j, exponent in enumerate(exponents):
+            mean, se, exact = (found[kind]["alive"][i, j, -1] for kind in ("mean", "se", "exact"))
             p = classes(exponent, found["sizes"])
-            label = rf"$\alpha$ = {alpha:g}" if j == 0 else None
-            _points(ax, n * p, 1 - mean, se, color=colour, marker=marker, label=label)
+            _points(ax, n * p, 1 - mean, se, label=f"α = {alpha:g}" if j == 0 else None, **_look(i, j))
+            ax.plot(n * p, 1 - exact, "_", color="black", markersize=9, zorder=4)
         ax.plot(x, np.exp(-x * found["draws"][i, 0, -1] / n), color=colour, linewidth=1)
         if alpha > 0:
             a, b = 2 * alpha * x, 2 * alpha * (n - x)
             ax.plot(x, np.exp(betaln(a, b + n) - betaln(a, b)), color=colour, linewidth=1, linestyle="--")
-    _markers(ax, exponents)
+    _fills(ax, exponents)
+    ax.plot([], [], "_", color="black", markersize=9, label="exact chain")
     ax.plot([], [], color="black", linewidth=1, label=r"$e^{-pF_t}$")
     ax.plot([], [], color="black", linewidth=1, linestyle="--", label="diffusion, t → ∞")
     ax.set(xscale="log", xlabel="expected count of real data, n p", ylabel="P(a token is absent)", xlim=(x[0], x[-1]))
@@ -221,16 +231,19 @@ def _absence(ax, found, alphas, exponents):
 def _missing(ax, found, alphas, exponents):
     """Every α and every generation on the clean law of real draws."""
     draws = np.geomspace(found["draws"].min() / 2, found["draws"].max() * 2, 200)
-    for j, (exponent, marker) in enumerate(zip(exponents, MARKERS, strict=False)):
+    for j, exponent in enumerate(exponents):
         p = classes(exponent, found["sizes"])
         clean = np.exp(-np.multiply.outer(draws, p)) @ (found["sizes"] * p)
         style = "-" if j == 0 else "--"
         ax.plot(draws, clean, color="black", linewidth=1, linestyle=style, label=rf"clean law, $\beta$ = {exponent:g}")
         for i, alpha in enumerate(alphas):
             mean, se = (found[kind]["missing"][i, j] for kind in ("mean", "se"))
-            label = rf"$\alpha$ = {alpha:g}" if j == 0 else None
-            _points(ax, found["draws"][i, j], mean, se, color=f"C{i}", marker=marker, label=label)
-    _markers(ax, exponents)
+            label = f"α = {alpha:g}" if j == 0 else None
+            _points(ax, found["draws"][i, j], mean, se, label=label, **_look(i, j))
+        worst = (found["draws"][0, j], found["exact"]["missing"][0, j])
+        label = f"exact chain, α = {alphas[0]:g}" if j == 0 else None
+        ax.plot(*worst, color="black", linewidth=1, linestyle=":", label=label)
+    _fills(ax, exponents)
     ax.set(xscale="log", yscale="log", xlabel=r"real draws that would lose as much, $F_t$", ylabel="missing mass")
     ax.set_title("Every generation is worth $F_t$ real draws", fontsize=11)
     ax.legend(fontsize=8)
@@ -240,17 +253,19 @@ def _good_turing(ax, found, alphas, exponents):
     """Hapaxes per n and missing mass over time: the estimate is right for real data alone."""
     t = found["times"]
     for i, alpha in enumerate(alphas):
-        for j, (exponent, marker) in enumerate(zip(exponents, MARKERS, strict=False)):
+        for j in range(len(exponents)):
             ratio = found["mean"]["hapaxes"][i, j] / found["mean"]["missing"][i, j]
             spread = np.hypot(
                 found["se"]["hapaxes"][i, j] / np.maximum(found["mean"]["hapaxes"][i, j], 1e-12),
                 found["se"]["missing"][i, j] / found["mean"]["missing"][i, j],
             )
-            label = rf"$\alpha$ = {alpha:g}, $\beta$ = {exponent:g}"
+            label = f"α = {alpha:g}" if j == 0 else None
             seen = found["lineages"] * found["n"] * found["exact"]["hapaxes"][i, j] >= 20
-            _points(ax, t[seen], ratio[seen], (ratio * spread)[seen], color=f"C{i}", marker=marker, label=label)
+            _points(ax, t[seen], ratio[seen], (ratio * spread)[seen], label=label, **_look(i, j))
         ax.plot(t, hapax_factors(alpha, t), color=f"C{i}", linewidth=1)
-    ax.axhline(1, color="grey", linewidth=0.8, linestyle=":")
+    _fills(ax, exponents)
+    ax.plot([], [], color="black", linewidth=1, label=r"$h_t(\alpha)$")
+    ax.axhline(1, color="grey", linewidth=0.8, linestyle=":", label="real draws alone")
     ax.set(xscale="log", yscale="log", xlabel="generation t", ylabel="(hapaxes / n) / missing mass", ylim=(1e-3, 1.5))
     ax.set_title(r"Good and Turing's estimate is too small by $h_t(\alpha)$", fontsize=11)
-    ax.legend(fontsize=7.5, ncols=2, loc="lower left")
+    ax.legend(fontsize=8, ncols=2, loc="lower left")

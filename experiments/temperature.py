@@ -110,10 +110,11 @@ def summary(run):
     bound = stats.t.isf(5e-4 / max(z.size, 1), found["lineages"] - 1)
     lines = [table, f"worst |z| {z.max(initial=0):.2f} over {z.size} comparisons (bound {bound:.2f})"]
     for i, vocab in enumerate(found["vocabs"]):
-        left, lasts = (max(t[found["mean"][i, :, j] > 1.2 / vocab], default=np.nan) for j in (0, 1))
+        seen = [t[found["mean"][i, :, j] > 1.2 / vocab] for j in range(len(STARTS))]
+        left, lasts = (f"seen up to {max(at):.3f}" if at.size else "not seen" for at in seen)
         lines.append(
-            f"K = {vocab}: the truth is left below T = {1 - alpha:.4f} (seen up to {left:.3f}), "
-            f"domination lasts below {found['folds'][i]:.4f} (seen up to {lasts:.3f})"
+            f"K = {vocab}: the truth is left below T = {1 - alpha:.4f} ({left}), "
+            f"domination lasts below {found['folds'][i]:.4f} ({lasts})"
         )
     return Group(*lines)
 
@@ -136,7 +137,7 @@ def figure(run):
         ax.axvline(1 - alpha, color="0.6", linestyle=":", label=f"T = 1 − α = {1 - alpha:g}")
         if fold > 1 - alpha + 1e-6:
             ax.axvspan(1 - alpha, fold, color="0.92", label="both last: bistable")
-        looks = zip(STARTS, "o.", (9, 7), ("C0", "C1"), strict=True)  # rings around dots where both starts agree
+        looks = zip(STARTS, "o.", (9, 7), jc.plot.COLOURS[:2], strict=True)  # rings around dots where both starts agree
         for j, (start, marker, size, colour) in enumerate(looks):
             bar = stats.norm.isf(0.025) * found["se"][i, :, j]
             ax.errorbar(
@@ -152,7 +153,9 @@ def figure(run):
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     set_ = found["settings"]
     figure.suptitle(
-        f"Sampling at temperature T: α = {alpha:g}, uniform p*, n = {set_['n']:,}, generation {set_['generations']}, "
-        f"{found['lineages']} lineages (bars: 95 %)"
+        "Below T = 1 − α one token takes over from any start; for K > 2 both fates last between 1 − α and the fold\n"
+        f"α = {alpha:g}, uniform p*, n = {set_['n']:,}, generation {set_['generations']}, "
+        f"{found['lineages']} lineages (bars: 95 %, mostly smaller than the marks)",
+        fontsize=12,
     )
     return figure

@@ -3,12 +3,17 @@
 import functools
 import importlib.util
 import io
+import json
 import pathlib
+import re
+import warnings
 
 import jax
 import jax.random as jr
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from rich.console import Console
 
 import jaxcollapse as jc
@@ -17,6 +22,49 @@ from jaxcollapse._plan import plan
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 GRID = {"decay": np.linspace(0, 2, 3), "growth": np.linspace(0, 2, 4)}
+# A small grid, small settings, and exact or published values that the summary must name, computed without the package.
+SMALL = {
+    "accumulate_vs_replace": (
+        {"n": [20.0, 60.0]},
+        {"generations": 5, "lineages": 24, "vocab": 5, "dimension": 3},
+        ("1.6449", "2.9348", "5.2982", "6.0000", "1.4914"),  # π²/6, π²/2 − 2, n (1 − (1 − 1/n)⁶), t + 1, Σ 1/i²
+    ),
+    "golden_ratio": (
+        {"weight": np.linspace(0.2, 1, 5), "ratio": [1.0, 4.0]},
+        {"generations": 4, "lineages": 24},
+        ("0.618034", "0.828427", "0.6170"),  # (√(k² + 4k) − k)/2 at k = 1 and 4; at n_r = n_s = 100
+    ),
+    "gaussian_collapse": (
+        {"n": [10.0]},
+        {"generations": 5, "lineages": 100},
+        ("0.85649", "-0.34562", "-0.66170", "0.90646", "0.53144"),  # Π (1 − 1/(n j²)), E ln σ, k/n + 2(1 − c₄^k), .9⁶
+    ),
+    "rare_tokens": (
+        {"alpha": [0.0, 0.5], "exponent": [1.0, 2.0]},
+        {"generations": 4, "lineages": 24, "n": 50, "octaves": 4},
+        ("8.452", "0.2758", "12.74", "0.07868", "5.441"),  # powers of two-token chains of 51 states
+    ),
+    "strategies": (
+        {"decay": [0.25, 0.5], "growth": [0.0, 1.0]},
+        {"generations": 30, "lineages": 24},
+        ("0.12", "0.0158", "0.00456", "0.221", "0.0105", "0.0108"),  # the recursions of A and of B
+    ),
+    "three_errors": (
+        {"statistical": [0, 1], "expressivity": [0, 1], "approximation": [0, 1]},
+        {"generations": 4, "lineages": 24, "fits": 4},
+        ("0.00523",),  # expressivity alone: 2 (0.3 · 0.4² + 0.2 · 0.6²)(2 · 0.1² + 2 · 0.03²)
+    ),
+    "temperature": (
+        {"vocab": [2, 4], "temperature": [0.75, 0.79, 0.9]},
+        {"generations": 40, "lineages": 8},
+        ("0.748589", "0.714185", "T = 0.8000"),  # the map's fixed points, by iteration; 1 − α
+    ),
+    "network": (
+        {"graph": [0, 4], "alpha": [0.0, 0.02]},
+        {"generations": 5, "lineages": 24, "n": 10, "vocab": 5},
+        ("0.4686", "0.1549"),  # alone: 1 − .9⁶; complete: m + (1 − m)/n, m = 1 − (1 − 1/80)⁵
+    ),
+}
 
 
 def load(name):
@@ -26,19 +74,60 @@ def load(name):
     return module
 
 
-def said(renderable):
-    console = Console(width=120, file=io.StringIO())
+def said(renderable, width=120):
+    console = Console(width=width, file=io.StringIO())
     console.print(renderable)
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "build_corpora"))
+NONE = ("build_corpora", "phase_atlas_figures")  # no experiments
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in NONE))
 def test_every_experiment_can_be_traced_and_is_in_the_list(name):
     module = load(name)
     with jax.numpy_dtype_promotion("standard"):  # as in a user's file
         program = _program.trace(plan(module.experiment, module.AXES, key=jr.key(0)))
     assert program.variables and callable(module.summary) and callable(module.figure)
     assert f"| `{name}.py` |" in (FOLDER / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_experiment_names_its_exact_values_and_is_drawn_legibly(name):
+    module, (axes, settings, values) = load(name), SMALL[name]
+    run = made_up(module, axes, settings)
+    text = said(module.summary(run), width=80)  # as in a terminal, where what is too wide ends in "…"
+    assert not re.search(r"\bnan\b|…", text), text
+    assert not [value for value in values if value not in text], text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = module.figure(run)
+        figure.canvas.draw()
+    assert_legible(figure)
+    plt.close(figure)
+
+
+def made_up(module, axes, settings):
+    """A run of an experiment that is traced and not compiled, which takes minutes: random numbers in its places."""
+    with jax.numpy_dtype_promotion("standard"):  # as in a user's file
+        planned = plan(functools.partial(module.experiment, **settings), axes, key=jr.key(0))
+        variables = _program.trace(planned).variables
+    uniform, sizes = np.random.default_rng(0).uniform, tuple(len(values) for values in axes.values())
+    data = {name: ((*axes, *v.dims), uniform(0.2, 0.8, (*sizes, *v.shape))) for name, v in variables.items()}
+    if data.pop("generation", None):
+        times = getattr(module, "times", lambda last: np.arange(1, last + 1))(settings["generations"])
+        axes = axes | {"generation": times}
+    return xr.Dataset(data, coords=axes, attrs={"settings": json.dumps(planned.settings)})
+
+
+def assert_legible(figure):
+    """Nothing is cut off, panels at the edges say what their axes are, and titles and keys what is drawn."""
+    box, size = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 > -0.01 and box.y0 > -0.01 and box.x1 < size[0] + 0.01 and box.y1 < size[1] + 0.01
+    panels = [ax for ax in figure.axes if ax.get_subplotspec()]
+    assert all(ax.get_xlabel() for ax in panels if ax.get_subplotspec().is_last_row())
+    assert all(ax.get_ylabel() for ax in panels if ax.get_subplotspec().is_first_col())
+    assert figure.get_suptitle() and (figure.legends or any(ax.get_legend() for ax in panels))
 
 
 @pytest.fixture(scope="module")
