@@ -14,13 +14,6 @@ from tests.test_experiments import load
 X64 = functools.partial(jax.enable_x64, True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Without most of XLA's optimisations: here compiling takes the time, as in the files that `conftest` names."""
-    jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.mark.parametrize(
     ("fields", "supply"),
     [

@@ -1,17 +1,12 @@
-"""The atlas: its recursions by hand, its contours against known ones, and a small map that is refined and drawn."""
+"""The atlas: its recursions by hand, and its contours against known ones."""
 
-import functools
-import sys
-import warnings
 
 import jax
-import jax.random as jr
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import jaxcollapse as jc
-from tests.test_experiments import FOLDER, assert_legible, load, said
+from tests.test_experiments import load
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +62,6 @@ def test_contours_are_those_of_the_recursion(atlas):
     found = atlas.contour("tabular", "replace", (0.1, 0.5, 0.75), 10_000, 0.5, 10.0, 25)
     assert found == pytest.approx([np.nan, 0.2512, 0.4988], abs=1e-3, nan_ok=True)
     assert exact(atlas, 1.0, 2.0, "tabular", "real-only", 50) < 0.5 < exact(atlas, 2.0, 0.0, "tabular", "real-only", 50)
-
-
-def test_a_small_map_is_refined_compared_and_drawn(atlas):
-    made = functools.partial(atlas.experiment, generations=12, lineages=24)
-    axis = np.linspace(0, 2, 3)
-    run = jc.refine(made, key=jr.key(0), measure="risk", resolution=0.5, max_repeats=2, growth=axis, decay=axis)
-    found = atlas.analyse(run)
-    assert found["mean"].shape == (5, 5) and abs(found["z"]).max() < 5
-    assert "tabular" in said(atlas.summary(run))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = atlas.figure(run)
-        figure.canvas.draw()
-    assert_legible(figure)
-    plt.close(figure)
-    assert str(FOLDER) in sys.path
 
 
 def test_exponential_schedules_and_the_logarithmic_edge():
