@@ -128,9 +128,10 @@ class Mixture(AbstractLearner):
         if isinstance(self.components, bool) or not isinstance(self.components, int) or self.components < 1:
             raise ValueError(f"components: got {brief(self.components)}, expected a whole number of at least 1; try 2")
         _atoms.check_capacity(self.capacity)
-        steps = self.steps
-        if not isinstance(steps, Tracer) and (np.ndim(steps) or not 1 <= np.asarray(steps) < np.inf or np.asarray(steps, float) % 1):
-            raise ValueError(f"steps: got {brief(self.steps)}, expected a whole number of at least 1; try 20")
+        if not isinstance(self.steps, Tracer):
+            steps = np.asarray(self.steps, float)
+            if steps.ndim or not 1 <= steps < np.inf or steps % 1:
+                raise ValueError(f"steps: got {brief(self.steps)}, expected a whole number of at least 1; try 20")
         if not isinstance(self.floor, Tracer) and (np.ndim(self.floor) or not 0 < np.asarray(self.floor) < np.inf):
             raise ValueError(f"floor: got {brief(self.floor)}, expected a finite number above 0; try 1e-6")
 
