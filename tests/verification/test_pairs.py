@@ -1,5 +1,6 @@
-"""Every family with every regime, and the same draws in every chunk of a sweep."""
+"""Every family with every regime, and the same draws in every chunk of a sweep and on every number of devices."""
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -54,3 +55,14 @@ def test_draws_do_not_depend_on_the_chunk(family):
     tables = [jc.sweep(experiment, key=jr.key(2), chunk=c, alpha=[0.0, 0.3, 0.7, 1.0]) for c in (4, 3, 1)]
     for other in tables[1:]:
         np.testing.assert_allclose(other.state, tables[0].state, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_draws_do_not_depend_on_the_number_of_devices(family):
+    assert len(jax.local_devices()) == 2
+    looped = loop(family, jc.Replace(), 0.3)
+    shared = states(looped, jr.key(3))
+    with jax.default_device(jax.local_devices()[0]):
+        alone = states(looped, jr.key(3))
+    assert len(shared.devices()) == 2 and len(alone.devices()) == 1
+    np.testing.assert_allclose(shared, alone, rtol=2e-5, atol=2e-6)
