@@ -103,12 +103,7 @@ def test_every_experiment_names_its_exact_values_and_is_drawn_legibly(name):
     text = said(module.summary(run), width=80)  # as in a terminal, where what is too wide ends in "…"
     assert not re.search(r"\bnan\b|…", text), text
     assert not [value for value in values if value not in text], text
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = module.figure(run)
-        figure.canvas.draw()
-    assert_legible(figure)
-    plt.close(figure)
+    assert_drawn(module, run)
 
 
 def made_up(module, axes, settings):
@@ -122,6 +117,16 @@ def made_up(module, axes, settings):
         times = getattr(module, "times", lambda last: np.arange(1, last + 1))(settings["generations"])
         axes = axes | {"generation": times}
     return xr.Dataset(data, coords=axes, attrs={"settings": json.dumps(planned.settings)})
+
+
+def assert_drawn(module, run):
+    """The figure is drawn without a warning, and legible."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = module.figure(run)
+        figure.canvas.draw()
+    assert_legible(figure)
+    plt.close(figure)
 
 
 def assert_legible(figure):

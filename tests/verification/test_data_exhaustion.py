@@ -1,15 +1,13 @@
 """The experiment of the data wall: both readings simulated against exact recursions, its tables and its figure."""
 
 import functools
-import warnings
 
 import jax.random as jr
-import matplotlib.pyplot as plt
 import numpy as np
 
 import jaxcollapse as jc
 from tests.helpers import t_bound
-from tests.test_experiments import assert_legible, load, said
+from tests.test_experiments import assert_drawn, load, said
 
 
 def test_the_experiment_follows_its_exact_values_names_them_and_is_drawn_legibly():
@@ -23,9 +21,4 @@ def test_the_experiment_follows_its_exact_values_names_them_and_is_drawn_legibly
     for value in ("0.6506", "0.5934", "0.5371", "1.3494", "2028.1", "2025.3", "frozen", "plateau", "collapse"):
         assert value in text
     assert "recovery" in text and "nan" not in text
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = module.figure(run)
-        figure.canvas.draw()
-    assert_legible(figure)
-    plt.close(figure)
+    assert_drawn(module, run)

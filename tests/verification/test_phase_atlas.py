@@ -1,14 +1,12 @@
 """A small map of the atlas: refined, compared with its recursion and drawn."""
 
 import functools
-import warnings
 
 import jax.random as jr
-import matplotlib.pyplot as plt
 import numpy as np
 
 import jaxcollapse as jc
-from tests.test_experiments import assert_legible, load, said
+from tests.test_experiments import assert_drawn, load, said
 
 
 def test_a_small_map_is_refined_compared_and_drawn():
@@ -19,9 +17,4 @@ def test_a_small_map_is_refined_compared_and_drawn():
     found = atlas.analyse(run)
     assert found["mean"].shape == (5, 5) and abs(found["z"]).max() < 5
     assert "tabular" in said(atlas.summary(run))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = atlas.figure(run)
-        figure.canvas.draw()
-    assert_legible(figure)
-    plt.close(figure)
+    assert_drawn(atlas, run)
