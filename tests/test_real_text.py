@@ -1,7 +1,5 @@
 """Real text: the duality and the anchored recursion against enumeration, and the blocks that a table writes."""
 
-import importlib.util
-import pathlib
 from fractions import Fraction
 
 import jax.random as jr
@@ -10,16 +8,12 @@ import pytest
 from scipy import stats
 
 import jaxcollapse as jc
-
-FILE = pathlib.Path(__file__).parent.parent / "experiments" / "real_text.py"
+from tests.test_experiments import load
 
 
 @pytest.fixture(scope="module")
 def real_text():
-    spec = importlib.util.spec_from_file_location("real_text", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("real_text")
 
 
 def enumerated(alpha, n, pi, p, generations):

@@ -1,9 +1,7 @@
 """A small run of the real texts against its exact theory, in every workflow."""
 
 import functools
-import importlib.util
 import io
-import pathlib
 
 import jax.random as jr
 import numpy as np
@@ -12,16 +10,12 @@ from rich.console import Console
 from scipy import stats
 
 import jaxcollapse as jc
-
-FILE = pathlib.Path(__file__).parent.parent.parent / "experiments" / "real_text.py"
+from tests.test_experiments import load
 
 
 @pytest.fixture(scope="module")
 def real_text():
-    spec = importlib.util.spec_from_file_location("real_text", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("real_text")
 
 
 @pytest.fixture(scope="module")
