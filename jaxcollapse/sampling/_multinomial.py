@@ -66,12 +66,15 @@ def _deal(
     return _either(few, words, number, weight)
 
 
+_one_by_one = partial(jax.jit, inline=True)(_places.deal)
+
+
 @partial(jax.jit, inline=True)
 def _either(
     few: Bool[Array, ""], words: _words.Cipher, number: Int[Array, "*b"], weight: Float[Array, "*b v"]
 ) -> Int[Array, "*b v"]:
     counts = jnp.zeros(weight.shape, number.dtype)
-    counts = _only_if(few, _places.deal, words, jnp.where(few, number, 0), weight, counts)
+    counts = _only_if(few, _one_by_one, words, jnp.where(few, number, 0), weight, counts)
     return _only_if(~few, _by_chain, words, number, weight, counts)
 
 
@@ -84,9 +87,6 @@ def _only_if(wanted: Bool[Array, ""], deal: Callable[..., Int[Array, "*b v"]], w
         return turn + jnp.uint32(1), deal(words + turn, number, weight * (1.0 - turn.astype(weight.dtype)))
 
     return lax.while_loop(lambda state: wanted & (state[0] == 0), compute, (jnp.uint32(0), otherwise))[1]
-
-
-_one_by_one = partial(jax.jit, inline=True)(_places.deal)
 
 
 @partial(jax.jit, inline=True)
