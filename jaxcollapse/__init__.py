@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("corpora", "metrics", "phase", "plot", "sampling", "streaming", "theory")
+_MODULES = ("corpora", "metrics", "phase", "plot", "report", "sampling", "streaming", "theory")
 _HOME = {
     "AbstractData": "_data",
     "AbstractEstimator": "_learner",
@@ -40,6 +40,7 @@ _HOME = {
     "Lineage": "_loop",
     "LinearModel": "families.regression",
     "LinearMoments": "families.regression",
+    "LogLinear": "families.softmax",
     "Loop": "_loop",
     "MaximumLikelihood": "families.exponential",
     "Mixing": "_blend",
@@ -60,6 +61,7 @@ _HOME = {
     "Retain": "_weighted",
     "Retrieval": "families.retrieval",
     "Ridge": "families.regression",
+    "Softmax": "families.softmax",
     "Stopped": "families.tied",
     "Subsample": "_regime",
     "Sums": "families.exponential",
@@ -83,6 +85,7 @@ _HOME = {
     "simulate": "_loop",
     "sobol": "_design",
     "sweep": "_sweep",
+    "two_draws": "_learner",
     "uniform": "_target",
     "zipf": "_target",
 }

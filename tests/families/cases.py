@@ -29,6 +29,7 @@ FAMILIES = {
     "tabular": lambda: (jc.zipf(4), jc.Tabular()),
     "contexts": lambda: (_table(), jc.Tabular()),
     "retrieval": lambda: (jc.zipf(4), jc.Retrieval(jc.Tabular(), weight=0.0)),
+    "softmax": lambda: (_table(), jc.Softmax(steps=150)),
     "network": lambda: (_table(), jc.Nodes(jc.Tabular())),
     "gaussian": lambda: (jc.Normal(0.5, 2.0), jc.Gaussian()),
     "gaussian 2d": lambda: (jc.Normal(np.array([0.0, 1.0]), np.array([[1.0, 0.5], [0.5, 2.0]])), jc.Gaussian()),
