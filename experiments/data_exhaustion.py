@@ -15,7 +15,10 @@ little, so the contexts that are lost are counted by frequency too: Σ exp(−p 
 """
 
 import functools
+import importlib
 import json
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +53,6 @@ NAMES = list(SCENARIOS)
 READINGS = {
     name: ("kept", "discarded")[: 1 if i == 7 else 2] if i < 8 else ("discarded",) for i, name in enumerate(NAMES)
 }
-PHASES = (NAMES[1], *NAMES[9:])
 AXES = {"scenario": np.arange(len(SCENARIOS))}
 
 
@@ -292,7 +294,7 @@ def _inflow_table():
 
 def _lost_table():
     decades = range(-17, -11)
-    title = f"Contexts of Zipf's law, β = {ZIPF:.3f}, lost in 2040, by their frequency p in 10^d … 10^(d+1)"
+    title = f"Contexts of Zipf's law, β = {ZIPF:.3f}, lost in 2040, by their frequency p, 10^d to 10^(d+1)"
     table = _table(title, "scenario", "F / 10¹²", *(f"10^{d}" for d in decades))
     table.add_row("(there are)", "", *(f"{x:.0e}" for x in by_decade(1.0, decades)[0]), end_section=True)
     for name, draws in lost().items():
@@ -303,117 +305,12 @@ def _lost_table():
 
 def figure(run):
     """What is real, what it is worth, both readings simulated, phases of (B), the inflow needed, what is lost."""
-    import matplotlib.pyplot as plt
-
-    found = analyse(run)
-    figure, axes = plt.subplots(2, 3, figsize=(16, 9.4), layout="constrained")
-    for draw, ax in zip((_shares, _worth, _simulated, _phases, _inflow, _losses), axes.flat, strict=True):
-        draw(ax, found)
-    figure.suptitle(
-        "Human text that is kept bounds the risk by 1.5/S; while data sets outgrow text the loop freezes, it does not "
-        "collapse.\nOne generation a year is an assumption, and so is the synthetic share of the web; (B) is a "
-        "counterfactual. Shaded: 90 % over the published intervals."
-    )
-    return figure
-
-
-def _shares(ax, found):
-    many = propagated()
-    years = YEAR + np.arange(many["w", 0.0]["alpha"].shape[1])
-    for w, colour, line in zip((0.0, 0.25, 0.5), jc.plot.COLOURS, ("-", "--", ":"), strict=False):
-        low, _, median, _, high = many["w", w]["alpha"]
-        ax.plot(years[1:], median[1:], color=colour, ls=line, lw=1.8, label=f"web share w = {w:g}")
-        if w in (0.0, 0.5):
-            ax.fill_between(years[1:], low[1:], high[1:], color=colour, alpha=0.18, lw=0)
-    for (k, published), y in zip(YEARS.items(), (6e-3, 3.2e-3, 1.7e-3, 9e-4), strict=True):
-        low, _, median, _, high = many["k", k]["year"]
-        ax.errorbar(median, y, xerr=[[median - low], [high - median]], fmt="k.", capsize=3, lw=1)
-        text = f"k = {k}" + f", published {published}" * (published != "–")
-        where = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(text, (high, y), bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}, **where)
-    ax.plot([], [], "k.-", lw=1, label="exhaustion, over-training k")
-    ax.set(yscale="log", ylim=(5e-4, 1.4), xlabel="year (generation)", ylabel=r"real share $\alpha_t$")
-    ax.set_title("(a) α falls from 2028 on, from 2025 if over-trained × 100", fontsize=11)
-    ax.legend(fontsize=8, loc="upper right")
-
-
-def _worth(ax, found):
-    many = propagated()["w", 0.0]
-    years = YEAR + np.arange(many["alpha"].shape[1])
-    styles = {"demand": ("n, all tokens read", "0.45", "-."), "real only": ("real text alone", jc.plot.COLOURS[2], ":")}
-    styles |= {"kept": ("(A) text kept", jc.plot.COLOURS[0], "-")}
-    styles |= {"discarded": ("(B) discarded, 300 T written a year", jc.plot.COLOURS[1], "--")}
-    for name, (label, colour, line) in styles.items():
-        low, _, median, _, high = many[name]
-        ax.plot(years, median, color=colour, ls=line, lw=2, label=label)
-        if name in ("kept", "discarded"):
-            ax.fill_between(years, low, high, color=colour, alpha=0.18, lw=0)
-            ax.plot(years, np.stack([low, high], 1), color=colour, ls=line, lw=0.7)
+    if (folder := str(Path(__file__).parent)) not in sys.path:
+        sys.path.append(folder)
+    many, floors = propagated(), np.geomspace(50, 5000, 41) * T
     with jax.enable_x64(True):
-        new = 1 / np.asarray(wall("new text alone, h = 5 %").risk_discarded(years.size - 1))
-    ax.plot(years, new, color=jc.plot.COLOURS[3], ls=(0, (3, 1, 1, 1)), lw=2, label="(B) discarded, new text alone")
-    ax.set(yscale="log", ylim=(2e11, 2e16), xlabel="year (generation)", ylabel="real tokens that would do as well, 1/r")
-    ax.set_title("(b) Models stop improving; real text alone (dotted) would not", fontsize=11)
-    ax.legend(fontsize=8, loc="lower right")
-
-
-def _simulated(ax, found):
-    n0, time = found["settings"]["n0"], np.arange(1, found["settings"]["generations"] + 1)
-    shown = [name for name in (NAMES[1], NAMES[3], NAMES[6]) if (name, "kept") in found["cells"]]
-    for name, colour, marker in zip(shown, jc.plot.COLOURS, "os^", strict=False):
-        for reading, line, fill in (("kept", "-", colour), ("discarded", "--", "white")):
-            c = found["cells"][name, reading]
-            ax.plot(time, n0 * c["exact"], color=colour, ls=line, lw=1.2)
-            style = {"fmt": marker, "ms": 5, "mfc": fill, "lw": 1, "label": f"{name}, {'AB'[reading == 'discarded']}"}
-            ax.errorbar(time, n0 * c["risk"], 2 * n0 * c["risk se"], color=colour, **style)
-    ax.set(yscale="log", xlabel=f"generation $t$ ({n0} draws in {YEAR})", ylabel=r"risk $n_0 r_t$")
-    ticks = [m * 10.0**d for d in range(-4, 1) for m in (1, 2, 5)]
-    low, high = ax.get_ylim()
-    ax.set_yticks([x for x in ticks if low < x < high], labels=[f"{x:g}" for x in ticks if low < x < high])
-    ax.set_yticks([], minor=True)
-    ax.set_title(f"(c) Exact (lines); {found['lineages']} lineages ± 2 s.e. (points)", fontsize=11)
-    ax.legend(fontsize=8)
-
-
-def _phases(ax, found):
-    shown = [name for name in PHASES if (name, "discarded") in found["cells"]]
-    for name, colour, marker in zip(shown, jc.plot.COLOURS, "sDo^", strict=False):
-        c = found["cells"][name, "discarded"]
-        ax.plot(c["long"], color=colour, lw=1.4)
-        style = {"fmt": marker, "ms": 4, "lw": 1, "label": f"{c['phase']}: {name}"}
-        ax.errorbar(np.arange(1, c["risk"].size + 1), c["risk"], 2 * c["risk se"], color=colour, **style)
-    ax.set(yscale="log", ylim=(1e-6, 4), xlabel="generation $t$", ylabel=r"risk $r_t$, reading (B)")
-    ax.set_title("(d) Phases of (B): frozen, as long as data sets outgrow text", fontsize=11)
-    ax.legend(fontsize=8, loc="center right", bbox_to_anchor=(1, 0.59))
-
-
-def _inflow(ax, found):
-    floors = np.geomspace(50, 5000, 41) * T
-    solved = needed(floors)
-    labels = {
-        "kept": ("(A) text kept, on top of 300 T, h = 5 %", "-"),
-        "discarded": ("(B) discarded, data sets × 2.40 a year", "--"),
-        "plateau": ("(B) discarded, data sets grow at most linearly: (1/r − 1)/2", ":"),
-    }
-    for (name, (label, line)), colour in zip(labels.items(), jc.plot.COLOURS, strict=False):
-        ax.plot(floors / T, solved[name] / T, color=colour, ls=line, lw=2, label=label)
-    few, many = (np.nan_to_num(needed(floors, x * T)["kept"], nan=1e9) / T for x in PUBLISHED["stock"][:0:-1])
-    ax.fill_between(floors / T, few, many, color=jc.plot.COLOURS[0], alpha=0.18, lw=0, label="(A) for 1000 to 100 T")
-    ax.set(xscale="log", yscale="log", ylim=(1, 9e3), xlabel=r"floor to hold in 2040, $1/r$ ($10^{12}$ tokens)")
-    ax.set(ylabel=r"fresh human text from 2025 on ($10^{12}$ tokens a year)")
-    ax.set_title("(e) The inflow that holds a floor: less if text is kept", fontsize=11)
-    ax.legend(fontsize=8, loc="upper left")
-
-
-def _losses(ax, found):
-    p = np.logspace(-17, -11, 400)
-    lines = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)))
-    for (name, draws), colour, line in zip(lost().items(), ("black", *jc.plot.COLOURS), lines, strict=False):
-        ax.plot(p, np.exp(-p * draws), color=colour, ls=line, lw=3 if colour == "black" else 1.8, label=name)
-    low, high = (lost()["(A) kept"] * x / PUBLISHED["stock"][0] for x in PUBLISHED["stock"][1:])
-    ax.fill_between(p, np.exp(-p * high), np.exp(-p * low), color=jc.plot.COLOURS[0], alpha=0.18, lw=0)
-    ax.axvline(1 / (300 * T), color="0.6", lw=1)
-    ax.annotate("1/S, 2024", (1 / (300 * T), 0.97), xytext=(4, 0), textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", xlabel="probability $p$ of a context", ylabel="P(lost by 2040) $= e^{-pF}$")
-    ax.set_title("(f) Text that is kept loses no context that it holds", fontsize=11)
-    ax.legend(fontsize=8)
+        new = 1 / np.asarray(wall("new text alone, h = 5 %").risk_discarded(many["w", 0.0]["alpha"].shape[1] - 1))
+    _, low, high = PUBLISHED["stock"]
+    inflow = needed(floors) | {"floor": floors, "stocks": [needed(floors, x * T)["kept"] for x in (high, low)]}
+    found = analyse(run) | {"propagated": many, "new text": new, "inflow": inflow, "lost": lost(), "years": YEARS}
+    return importlib.import_module("data_exhaustion_figures").panels(found)

@@ -261,7 +261,7 @@ def _worth(ax, found):
             bars = {"fmt": MARKERS[k], "ms": 4.5, "color": colour, "capsize": 2}
             ax.errorbar(shift * found["n"][j] / m, worth, [worth - low, high - worth], **bars)
     ax.set(xscale="log", xlabel=r"draws over real ones, $n/m = 1/\alpha$", ylabel="worth in real draws, over m", ylim=0)
-    ax.set_title("(b) What m real draws a generation are worth as n grows", fontsize=11)
+    ax.set_title("(b) m real draws: fresh ones gain a logarithm, kept ones nothing", fontsize=11)
     sizes = ", ".join(f"{m:g}" for m, *_ in diagonals(found))
     ax.legend(fontsize=8.5, loc="upper left", title=f"side by side: m = {sizes}; lines: large m", title_fontsize=8.5)
 

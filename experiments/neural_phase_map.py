@@ -110,7 +110,8 @@ def _map(figure, ax, found):
     ax.legend(handles, named, facecolor="0.35", labelcolor="white", fontsize=8, handlelength=3.5)
     ax.set_xticks(columns, [f"{a:.2g}" for a in found["alpha"]])
     ax.set_yticks(rows, [f"{n:g}" for n in found["n"]])
-    ax.set(xlabel="mixture weight α", ylabel="draws a generation n", title="softmax from scratch (colour), and the lines of equal risk")
+    ax.set(xlabel="mixture weight α", ylabel="draws a generation n")
+    ax.set_title("softmax from scratch (colour), and lines of equal risk")
     figure.colorbar(mesh, ax=ax, label="log₁₀ of the risk r")
 
 

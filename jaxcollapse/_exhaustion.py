@@ -19,16 +19,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, Shaped
 
 from jaxcollapse._data import Counts
 from jaxcollapse._regime import AbstractRegime
 from jaxcollapse._schedule import brief
 from jaxcollapse.families.tabular import AbstractTable
+from jaxcollapse.theory._range import ranged
 from jaxcollapse.theory._risk import affine_scan
 
 SEARCHED = (-20, 60)  # generations among which exhaustion is looked for
+POSITIVE = (lambda x: (x > 0) & jnp.isfinite(x), "one finite number above 0")
+RANGES = {
+    "stock": (*POSITIVE, "300e12"),
+    "stock_growth": (lambda x: (x > -1) & jnp.isfinite(x), "one finite number above −1", "0.05"),
+    "demand": (*POSITIVE, "1e13"),
+    "growth": (*POSITIVE, "2.4"),
+    "overtraining": (*POSITIVE, "10"),
+    "repetition": (lambda x: (x >= 1) & jnp.isfinite(x), "one finite number of at least 1", "4"),
+    "synthetic_share": (lambda x: (x >= 0) & (x <= 1), "one number in [0, 1]", "0.3"),
+    "unit": (*POSITIVE, "1e9"),
+}
 
 
 class DataWall(eqx.Module):
@@ -45,7 +56,8 @@ class DataWall(eqx.Module):
     As schedules of a `Loop` and of `theory.risk`: `n` with `alpha_discarded` and `Replace()` is reading (B), for ρ = 1;
     `n` with `alpha_kept`, `split="round"` and the regime `keep(target)` is reading (A). n_t stays below 2³¹ draws (2⁵³
     under x64): choose `unit`. Fields may be traced.
-    Errors: `ValueError` for sizes, factors and units that are not positive, ρ < 1, w outside [0, 1], h ≤ −1.
+    Errors: `ValueError` for sizes, factors and units that are not positive, ρ < 1, w outside [0, 1], h ≤ −1, negative
+    inflows; with such a field traced, schedules are NaN where they need it, risks, draws and exhaustion altogether.
     """
 
     stock: Num[ArrayLike, ""] = 300e12
@@ -59,27 +71,18 @@ class DataWall(eqx.Module):
     unit: Num[ArrayLike, ""] = 1.0
 
     def __check_init__(self):
-        positive = (lambda x: x > 0, "one finite number above 0")
-        for name, (valid, expected), example in (
-            ("stock", positive, "300e12"),
-            ("stock_growth", (lambda x: x > -1, "one finite number above −1"), "0.05"),
-            ("demand", positive, "1e13"),
-            ("growth", positive, "2.4"),
-            ("overtraining", positive, "10"),
-            ("repetition", (lambda x: x >= 1, "one finite number of at least 1"), "4"),
-            ("synthetic_share", (lambda x: 0 <= x <= 1, "one number in [0, 1]"), "0.3"),
-            ("unit", positive, "1e9"),
-        ):
-            got = getattr(self, name)
-            if not isinstance(got, Tracer) and (np.ndim(got) or not (np.isfinite(got) and valid(got))):
-                raise ValueError(f"{name}: got {brief(got)}, expected {expected}; try {example}")
         if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.inflows):
             raise ValueError(f"inflows: got {brief(self.inflows)}, expected pairs (start, tokens); try ((2, 50e12),)")
+        for name, (_, expected, example) in RANGES.items():
+            if np.ndim(got := getattr(self, name)):
+                raise ValueError(f"{name}: got {brief(got)}, expected {expected}; try {example}")
+        with jax.ensure_compile_time_eval():  # concrete misuse is found inside a jitted function too
+            self._mark()
 
     def n(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
         """n_t, in units."""
-        start = _real(self.demand) / _real(self.unit) * jnp.sqrt(_real(self.overtraining))
-        return start * _real(self.growth) ** _real(t)
+        start = self._field("demand") / self._field("unit") * jnp.sqrt(self._field("overtraining"))
+        return start * self._field("growth") ** _real(t)
 
     def kept(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
         """S_t, the stock of reading (A), in units; at least n_0, for generation 0 is all real. h < 0 counts as 0."""
@@ -87,7 +90,7 @@ class DataWall(eqx.Module):
 
     def written(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
         """Y_t, the human text of generation t alone, of reading (B), in units: as large as the stock, and new."""
-        return self._text(t, self.stock_growth, lambda since: (since > 0).astype(float))
+        return self._text(t, self._field("stock_growth"), lambda since: (since > 0).astype(float))
 
     def alpha_kept(self, t: Shaped[ArrayLike, "*t"]) -> Float[Array, "*t"]:
         """α_t of reading (A)."""
@@ -116,7 +119,7 @@ class DataWall(eqx.Module):
             return jnp.where(over, ends[0], middle), jnp.where(over, middle, ends[1])
 
         root = jax.lax.fori_loop(0, 40, halve, bracket)[1]
-        return jnp.where(short[0], -jnp.inf, jnp.where(jnp.any(short), jnp.asarray(root), jnp.inf))
+        return jnp.where(short[0], -jnp.inf, jnp.where(jnp.any(short), jnp.asarray(root), jnp.inf)) + self._mark()
 
     def keep(self, target: AbstractTable) -> "Stock":
         """The regime of reading (A): what is read in place of fresh text is the stock, drawn from a discrete target."""
@@ -148,25 +151,40 @@ class DataWall(eqx.Module):
         real, n, text = self._sizes(generations, kept=False)
         return (1 - _missed(real, n, text)) @ text
 
+    def _field(self, name):
+        """As a float, NaN if it is traced and out of its range."""
+        return ranged(name, getattr(self, name), *RANGES[name])
+
+    def _inflows(self):
+        start = lambda t: ranged("inflows", t, jnp.isfinite, "finite times", "((2, 50e12),)")
+        tokens = lambda m: ranged(
+            "inflows", m, lambda m: (m >= 0) & jnp.isfinite(m), "tokens, 0 or more", "((2, 50e12),)"
+        )
+        return [(start(t), tokens(m)) for t, m in self.inflows]
+
+    def _mark(self):
+        """0, or NaN where some field is traced and out of its range."""
+        return 0 * (sum(self._field(name) for name in RANGES) + sum(t + m for t, m in self._inflows()))
+
     def _stock(self, t):
-        return self._text(t, jnp.maximum(_real(self.stock_growth), 0.0), lambda since: jnp.maximum(since, 0.0))
+        return self._text(t, jnp.maximum(self._field("stock_growth"), 0.0), lambda since: jnp.maximum(since, 0.0))
 
     def _text(self, t, growth, arrived):
         t = _real(t)
-        added = sum((_real(m) * arrived(t - _real(start) + 1) for start, m in self.inflows), jnp.zeros_like(t))
-        return (_real(self.stock) * (1 + _real(growth)) ** t + added) / _real(self.unit)
+        added = sum((m * arrived(t - start + 1) for start, m in self._inflows()), jnp.zeros_like(t))
+        return (self._field("stock") * (1 + growth) ** t + added) / self._field("unit")
 
     def _share(self, text, t):
-        return jnp.minimum(1 - _real(self.synthetic_share), _real(self.repetition) * text / self.n(t))
+        return jnp.minimum(1 - self._field("synthetic_share"), self._field("repetition") * text / self.n(t))
 
     def _shortfall(self, t):
-        supply = _real(self.repetition) * self._stock(t)
-        return jnp.log(self.n(t)) + jnp.log1p(-_real(self.synthetic_share)) - jnp.log(supply)
+        supply = self._field("repetition") * self._stock(t)
+        return jnp.log(self.n(t)) + jnp.log1p(-self._field("synthetic_share")) - jnp.log(supply)
 
     def _sizes(self, generations, kept):
         """Real draws, all draws and human text of every generation, whole; generation 0 is real, each token once."""
         t = jnp.arange(generations + 1)
-        n = jnp.maximum(jnp.rint(self.n(t)), 1.0)
+        n = jnp.maximum(jnp.rint(self.n(t) + self._mark()), 1.0)
         text = jnp.maximum(jnp.rint(self.kept(t) if kept else self.written(t)), 1.0)
         real = jnp.rint((self.alpha_kept(t) if kept else self.alpha_discarded(t)) * n).at[0].set(n[0])
         return real, n, text.at[0].max(n[0])

@@ -1,5 +1,6 @@
 """The data wall: when the real share leaves 1, and both readings of what follows."""
 
+import dataclasses
 import functools
 
 import jax
@@ -133,11 +134,55 @@ def test_fields_may_be_traced_and_sizes_are_scaled_alike():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"stock": 0.0}, {"stock_growth": -1.0}, {"repetition": 0.5}, {"synthetic_share": 1.2}, {"unit": float("inf")}],
+    [
+        {"stock": 0.0},
+        {"stock_growth": -1.0},
+        {"repetition": 0.5},
+        {"synthetic_share": 1.2},
+        {"unit": float("inf")},
+        {"demand": float("nan")},
+    ],
 )
-def test_a_wall_that_cannot_be_is_refused_by_name(fields):
-    with pytest.raises(ValueError, match=f"{next(iter(fields))}: got .*, expected one .*; try"):
+def test_a_wall_that_cannot_be_is_refused_by_name_and_is_nan_under_a_trace(fields):
+    (name, value), *_ = fields.items()
+    message = f"{name}: got .*, expected one .*; try"
+    with pytest.raises(ValueError, match=message):
         jc.DataWall(**fields)
+    with pytest.raises(ValueError, match=message):  # concrete misuse inside a jitted function
+        jax.jit(lambda x: jc.DataWall(**fields).n(x))(0.0)
+    assert np.isnan(everything(name, value)).all() and np.isfinite(everything("stock", 1e14)).all()
+
+
+@jax.jit
+def _everything(fields):
+    wall = jc.DataWall(**fields)
+    found = wall.risk_kept(3), wall.risk_discarded(3), wall.draws_kept(3), wall.draws_discarded(3)
+    return jnp.concatenate([*found, wall.exhaustion()[None]])
+
+
+def everything(name, value):
+    """Every risk, number of draws and exhaustion of a wall with traced fields."""
+    plain = {field.name: field.default for field in dataclasses.fields(jc.DataWall) if field.name != "inflows"}
+    return np.asarray(_everything({**plain, name: value}))
+
+
+@pytest.mark.parametrize("inflow", [(2, -1.0), (float("nan"), 1.0), (2, float("inf"))])
+def test_inflows_that_cannot_be_are_refused_and_nan_under_a_trace(inflow):
+    with pytest.raises(ValueError, match=r"inflows: got .*, expected .*; try"):
+        jc.DataWall(inflows=(inflow,))
+    risk = jax.jit(lambda start, tokens: jc.DataWall(inflows=((start, tokens),)).risk_kept(3))
+    assert np.isnan(risk(*inflow)).all() and np.isfinite(risk(2, 1e14)).all()
+
+
+def test_a_wall_has_scalar_fields():
+    with pytest.raises((ValueError, TypeError), match="stock"):
+        jc.DataWall(stock=jnp.ones(3))
+
+
+def test_schedules_of_a_wall_that_cannot_be_are_nan():
+    """So that a loop marks its records."""
+    share = jax.jit(lambda w, demand: jc.DataWall(synthetic_share=w, demand=demand).alpha_kept(2))
+    assert np.isnan(share(-0.1, 1e13)) and np.isnan(share(0.1, -1e13)) and share(0.1, 1e13) == pytest.approx(0.9)
 
 
 def test_the_contexts_of_zipfs_law_are_counted_by_frequency():

@@ -5,6 +5,7 @@
     curation       smoothing, a fixed law, a datastore; where temperature and reward lead; networks
     drift          laws of token counts, fixation, turnover, additive metrics
     extinction     lost tokens: survivors, hapaxes, effective draws
+    founders       next-token tables: lost pairs, exactly; originals drawn anew in every generation
     scaling        missing mass and distinct tokens of Zipf laws, contaminated scaling laws
     accumulation   pooled, subsampled and retained data
     regression     least squares on its own labels; the best weight of real against synthetic data
@@ -63,6 +64,7 @@ from jaxcollapse.theory._fixation import (
     fixation_time,
     fixation_time_diffusion,
 )
+from jaxcollapse.theory._founders import anchored_factor, anchored_risk, context_absence, occupancy
 from jaxcollapse.theory._gaussian import (
     GaussianMoments,
     LogScale,
@@ -151,6 +153,8 @@ __all__ = [
     "accumulation_limit",
     "additive",
     "alive_bounds",
+    "anchored_factor",
+    "anchored_risk",
     "boundary",
     "branching_survival",
     "compute_optimal",
@@ -159,6 +163,7 @@ __all__ = [
     "contaminated",
     "contaminated_loss",
     "contamination_floor",
+    "context_absence",
     "context_recursion",
     "context_risk",
     "covariance",
@@ -202,6 +207,7 @@ __all__ = [
     "network",
     "network_limit",
     "network_recursion",
+    "occupancy",
     "optimal_weight",
     "other_source",
     "phase",

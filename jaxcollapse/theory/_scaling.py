@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jax.scipy.special import gammaln, zeta
 from jaxtyping import Array, ArrayLike, Float, Int, Num
 
@@ -31,7 +30,7 @@ def missing_mass(probs: Float[ArrayLike, " v"], draws: Num[ArrayLike, "*T"]) -> 
 
     For one law and any F, e.g. `effective_draws(...)` or n · `survival_factor(α)`. Above the exact Σ p (1 − p)^n of n
     real draws by some Σ ½ n p³ e^(−n p); for a loop with n ≤ 5000 `additive` is exact. F = 0: 1.
-    Errors: `ValueError` for negative F, or probabilities outside [0, 1].
+    Errors: `ValueError` for negative F, or probabilities outside [0, 1]; traced ones give NaN.
     """
     return _over_tokens(lambda p, f: p * jnp.exp(-p * f), probs, draws)
 
@@ -46,7 +45,7 @@ def zipf_missing_mass(exponent: Num[ArrayLike, "*#T"], draws: Num[ArrayLike, "*#
 
     The sum over tokens is an integral up to terms that fall faster than any power of F (β ≤ 3: 10⁻³ at F = 100, 10⁻⁴ at
     3000). v tokens: for F ≪ v^β alone.
-    Errors: NaN for β ≤ 1.
+    Errors: `ValueError` for β ≤ 1 or negative F; traced ones give NaN.
     """
     b, log_tail, f = _zipf(exponent, draws)
     return jnp.exp(log_tail) / (b * f)
@@ -63,8 +62,7 @@ def zipf_distinct(exponent: Num[ArrayLike, "*#T"], draws: Num[ArrayLike, "*#T"])
 
 def _zipf(exponent, draws):
     """β, ln Γ(c)(F/ζ(β))^(1/β) and F."""
-    b, f = jnp.asarray(exponent, float), jnp.asarray(draws, float)
-    b = jnp.where(b > 1, b, jnp.nan)
+    b, f = ranged("exponent", exponent, lambda b: b > 1, "exponents above 1", "1.5"), _draws(draws)
     return b, gammaln(1 - 1 / b) + (jnp.log(f) - jnp.log(zeta(b, jnp.ones_like(b)))) / b, f
 
 
@@ -75,12 +73,10 @@ def retraining_draws(
 
     `effective_draws` of two generations. π = 0: T for T ≪ T_0, never more than T_0. π > 0: a plateau at T_0 until
     π T > T_0, then π T: the clean law again, delayed by 1/π. Elementwise.
-    Errors: `ValueError` for T_0 ≤ 0, T < 0 or π outside [0, 1].
+    Errors: `ValueError` for T_0 ≤ 0, T < 0 or π outside [0, 1]; traced ones give NaN.
     """
-    t, t0, share = (jnp.asarray(x, float) for x in (draws, first, real))
-    _require("draws", t, t >= 0)
-    _require("first", t0, t0 > 0)
-    _require("real", share, (share >= 0) & (share <= 1))
+    t, t0 = _draws(draws), ranged("first", first, lambda x: x > 0, "numbers above 0", "1000")
+    share = ranged("real", real, lambda x: (x >= 0) & (x <= 1), "shares in [0, 1]", "0.1")
     return share * t - t0 * jnp.expm1(-(1 - share) * t / t0)
 
 
@@ -92,24 +88,25 @@ def cut_missing_mass(
     For Zipf's law of exponent β ~ F^−c + k^−(β−1) (Dohmatob et al.): fresh data, until the cut is all that is missing.
     Errors: as `missing_mass`, and `ValueError` for `kept` below 1.
     """
-    p = jnp.sort(jnp.asarray(probs, float))[::-1]
-    _require("kept", jnp.asarray(kept), jnp.asarray(kept) >= 1)
-    inside = jnp.arange(p.size) < jnp.asarray(kept)
+    kept = ranged("kept", kept, lambda k: k >= 1, "a number of tokens of at least 1", "1000")
+    p = jnp.where(jnp.isnan(kept), jnp.nan, jnp.sort(_probabilities(probs))[::-1])
+    inside = jnp.arange(p.size, dtype=p.dtype) < kept
     mass = jnp.where(inside, p, 0.0).sum()
     one = lambda p, f: p * jnp.where(inside, jnp.exp(-p / mass * f), 1.0)
     return _over_tokens(one, p, draws)
 
 
 def _over_tokens(one, probs, draws):
-    p, f = jnp.asarray(probs, float), jnp.asarray(draws, float)
-    _require("probs", p, (p >= 0) & (p <= 1))
-    _require("draws", f, f >= 0)
+    p, f = _probabilities(probs), _draws(draws)
     return jax.lax.map(lambda f: one(p, f).sum(), f.ravel()).reshape(f.shape)
 
 
-def _require(name, value, inside):
-    if not isinstance(inside, Tracer) and not bool(inside.all()):
-        raise ValueError(f"{name}: got {value[~inside].ravel()[0]}, expected finite numbers in range; try target.probs")
+def _probabilities(probs):
+    return ranged("probs", probs, lambda p: (p >= 0) & (p <= 1), "probabilities in [0, 1]", "target.probs")
+
+
+def _draws(draws):
+    return ranged("draws", draws, lambda f: f >= 0, "numbers of at least 0", "1000")
 
 
 class ScalingLaw(NamedTuple):
@@ -136,9 +133,10 @@ def contaminated_loss(
 
     A model, not a fit: it takes b for the missing-mass exponent c, a loop that is stationary and trains on its latest
     batch alone, and no interaction of α with N. f = 1: clean data. f → 0: the data term alone diverges.
+    Errors: `ValueError` for N, D or f that is not positive; traced ones give NaN.
     """
-    n, d = jnp.asarray(parameters, float), jnp.asarray(factor, float) * jnp.asarray(tokens, float)
-    return law.floor + law.a_scale / n**law.a + law.b_scale / d**law.b
+    n, d, f = _sizes(parameters, tokens, factor)
+    return law.floor + law.a_scale / n**law.a + law.b_scale / (f * d) ** law.b
 
 
 def compute_optimal(
@@ -147,8 +145,9 @@ def compute_optimal(
     """The (N, D) of least `contaminated_loss` at C = 6 N D operations. D/N grows as f^(−2b/(a + b)), f < 1.
 
     Contamination changes no exponent, N ~ C^(b/(a+b)), D ~ C^(a/(a+b)): least L at (C, f) is that of clean data at f C.
+    Errors: `ValueError` for C or f that is not positive; traced ones give NaN.
     """
-    c, f = jnp.asarray(compute, float) / 6, jnp.asarray(factor, float)
+    c, f = _positive("compute", compute, "5.76e23") / 6, _positive("factor", factor, "0.3")
     both = law.a + law.b
     n = (law.a * law.a_scale * f**law.b / (law.b * law.b_scale)) ** (1 / both) * c ** (law.b / both)
     return n, c / n
@@ -231,6 +230,12 @@ def _positive(name, value, example):
     return ranged(name, value, lambda x: (x > 0) & jnp.isfinite(x), "positive, finite numbers", example)
 
 
+def _sizes(parameters, tokens, factor):
+    """N, D (∞ for one that is no limit) and f."""
+    positive = lambda name, x: ranged(name, x, lambda x: x > 0, "positive numbers", "1e9")
+    return positive("parameters", parameters), positive("tokens", tokens), positive("factor", factor)
+
+
 class KaplanLaw(NamedTuple):
     """L = [(N_c/N)^(a/b) + D_c/D]^b in nats a token: N parameters without embeddings, D tokens (arXiv 2001.08361)."""
 
@@ -256,6 +261,5 @@ def kaplan_loss(
     no floor, and WebText2's tokens are not Chinchilla's: compare exponents, not levels.
     Errors: `ValueError` for N, D or f that is not positive; traced ones give NaN.
     """
-    positive = lambda name, x: ranged(name, x, lambda x: x > 0, "positive numbers", "1e9")
-    n, d, f = positive("parameters", parameters), positive("tokens", tokens), positive("factor", factor)
+    n, d, f = _sizes(parameters, tokens, factor)
     return ((law.n_scale / n) ** (law.a / law.b) + law.d_scale / (f * d)) ** law.b

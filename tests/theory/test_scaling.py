@@ -205,6 +205,25 @@ def test_kaplans_laws_are_the_limits_of_one(x64):
     assert joint(7e10, 2.8e12, 0.5) == joint(7e10, 1.4e12) > max(joint(7e10), joint(np.inf, 1.4e12))
 
 
+@pytest.mark.parametrize(
+    ("call", "bad", "good"),
+    [
+        (lambda p: theory.missing_mass(jnp.array([0.5, 0.5]) * p, 10.0), -1.0, 1.0),
+        (lambda f: theory.distinct(np.array([0.5, 0.5]), f), -1.0, 1.0),
+        (lambda f: theory.retraining_draws(f, 10.0, 0.5), -1.0, 1.0),
+        (lambda f: theory.retraining_draws(10.0, f, 0.5), 0.0, 1.0),
+        (lambda share: theory.retraining_draws(10.0, 10.0, share), 1.5, 0.5),
+        (lambda k: theory.cut_missing_mass(np.array([0.5, 0.5]), 1.0, k), 0, 1),
+        (lambda b: theory.zipf_missing_mass(b, 10.0), 1.0, 1.5),
+        (lambda f: theory.zipf_distinct(1.5, f), -1.0, 10.0),
+        (lambda n: theory.contaminated_loss(n, 1e12), -1.0, 1e9),
+        (lambda f: theory.compute_optimal(1e23, f)[0], -0.1, 0.5),
+    ],
+)
+def test_what_is_out_of_range_is_nan_under_a_trace(call, bad, good):
+    assert np.isnan(jax.jit(call)(bad)).all() and np.isfinite(jax.jit(call)(good)).all()
+
+
 def test_sizes_out_of_range_are_nan_under_a_trace():
     two = jax.jit(lambda c: (*theory.inflow_optimal(c, 3e14), *theory.stock_optimal(c, 3e14)))
     assert np.isnan(two(-1.0)).all() and np.isfinite(two(1e30)).all()
@@ -224,12 +243,12 @@ def test_sizes_out_of_range_are_nan_under_a_trace():
         (lambda: theory.inflow_optimal(np.inf, 3e14), "compute: got inf"),
         (lambda: theory.stock_optimal(1e24, 0.0), "real: got 0.0"),
         (lambda: theory.kaplan_loss(tokens=0.0), "tokens: got 0.0"),
+        (lambda: theory.contaminated_loss(1e9, -1.0), "tokens: got -1.0, expected positive"),
+        (lambda: theory.compute_optimal(1e23, 0.0), "factor: got 0.0"),
+        (lambda: theory.zipf_missing_mass(1.0, 10.0), "exponent: got 1.0, expected exponents above 1"),
+        (lambda: theory.zipf_distinct(1.5, -1.0), "draws: got -1.0"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_an_exponent_that_has_no_law_is_nan():
-    assert np.isnan(theory.zipf_missing_mass(1.0, 10.0)) and np.isnan(theory.zipf_distinct(0.5, 10.0))
