@@ -13,7 +13,7 @@ contexts weighted by π_c H*_c. A normal law has the tables' r_t; for bigrams re
 `theory.phase` and the recursions are derived for this project.
 
     python experiments/phase_atlas.py --store runs/atlas              all maps, horizons, paths and schedules; resumable
-    python experiments/phase_atlas.py --store runs/atlas --quick      coarser meshes, six of the twelve maps
+    python experiments/phase_atlas.py --store runs/atlas --quick      coarser meshes, five of the twelve maps
     jaxcollapse run experiments/phase_atlas.py --set "regime='accumulate'" --store runs/accumulate      one map, a grid
 """
 
@@ -189,8 +189,8 @@ def analyse(run):
     set_ = json.loads(run.attrs["settings"])
     names = {name: set_[name] for name in ("model", "regime", "generations", "a0", "n0")}
     where = {name: names[name] for name in ("model", "regime", "n0")}
-    grid = jc.interpolate(run, "risk") if "resolution" in run.attrs else _whole(run)
-    grid = grid.transpose("decay", "growth")
+    grid = jc.interpolate(run, "risk", along="growth") if "resolution" in run.attrs else _whole(run)
+    grid = grid.transpose("decay", "growth", ...)
     a, b, at = grid.decay.values, grid.growth.values, level(**where)
     mean, se = grid["mean"].values, grid.se.values
     found = names | {
@@ -202,13 +202,20 @@ def analyse(run):
         "level": at,
         "runs": run.risk.size // run.sizes["lineage"],
     }
-    found["boundary"] = jc.phase.boundary(mean, b, axis=1, se=se, level=at)
+    found["boundary"] = boundary(grid, at)
     found["phase"] = np.array([[phase_name(x, y, names["regime"], names["a0"], names["n0"]) for y in b] for x in a])
     found["measured"] = grid.measured.values
     if has_exact(names["model"], names["regime"]):
         found["exact"] = contour(decays=tuple(a), **names)
         found |= _scores(run, names)
     return found
+
+
+def boundary(grid, level):
+    """The boundary in b for each a; between the points of a mesh the means share their noise."""
+    grid = grid.transpose("decay", "growth", ...)
+    spread = {"covariance": grid.covariance.values} if "covariance" in grid else {"se": grid.se.values}
+    return jc.phase.boundary(grid["mean"].values, grid.growth.values, axis=1, level=level, **spread)
 
 
 def _whole(run):
@@ -220,8 +227,12 @@ def _whole(run):
 
 
 def _scores(run, names):
-    """z of the coarsest points' first repeats, where the diversity left can be tested: lineages × (1 − r) ≥ 20."""
-    first = run if "resolution" not in run.attrs else run.isel(point=(run.depth == 0) & (run["repeat"] == 0))
+    """z of one repeat of each of the coarsest points, where the diversity left can be tested: lineages × (1 − r) ≥ 20.
+    """
+    first = run
+    if "resolution" in run.attrs:
+        coarse = run.isel(point=np.flatnonzero(run.depth == 0))
+        first = coarse.isel(point=np.unique([coarse.decay, coarse.growth], axis=1, return_index=True)[1])
     flat = first if "point" in first.dims else first.stack(point=("growth", "decay"))
     risk = flat.risk.transpose("point", "lineage", ...).values.astype(float)
     with jax.enable_x64(True):
@@ -251,16 +262,17 @@ def table(maps):
 
     title = f"Boundaries of {maps[0]['generations']} generations: simulated against the exact contour r_T = level"
     shown = Table(title=title, box=SIMPLE, padding=0)
-    columns = ("model", "regime", "level", "runs", "slices", "exact in 95 %", "mean |Δb|", "median width", "worst |z|")
-    for name in (*columns, "bound"):
+    columns = ("model", "regime", "level", "runs", "slices", "exact in 95 %", "open", "mean |Δb|", "median width")
+    for name in (*columns, "worst |z|", "bound"):
         shown.add_column(name, justify="left" if name in ("model", "regime") else "right", no_wrap=True)
     for found in maps:
         edge = found["boundary"]
         start = [found["model"], found["regime"], f"{found['level']:.4f}", str(found["runs"])]
         closed = np.isfinite(edge.root) & np.isfinite(edge.low) & np.isfinite(edge.high)
+        ends = str(int((np.isinf(edge.low) | np.isinf(edge.high)).sum()))
         width = f"{np.median((edge.high - edge.low)[closed]):.3f}" if closed.any() else "open"
         if "exact" not in found:
-            shown.add_row(*start, str(int(np.isfinite(edge.root).sum())), "no recursion", "", width, "", "")
+            shown.add_row(*start, str(int(np.isfinite(edge.root).sum())), "no recursion", ends, "", width, "", "")
             continue
         both, within = inside(found)
         gap = abs(edge.root - found["exact"])
@@ -268,7 +280,7 @@ def table(maps):
         z = abs(found["z"])
         bound = stats.t.isf(5e-4 / max(z.size, 1), found["lineages"] - 1)
         worst = f"{z.max(initial=0):.2f} of {z.size}"
-        shown.add_row(*start, str(both.sum()), f"{within.sum()}", off, width, worst, f"{bound:.2f}")
+        shown.add_row(*start, str(both.sum()), f"{within.sum()}", ends, off, width, worst, f"{bound:.2f}")
     return shown
 
 
@@ -297,13 +309,16 @@ def longer(model, regime, horizons):
 
 
 def refined(store, model, regime, quick):
-    """One map by adaptive refinement: halved where the level is crossed, repeated where noise is what limits it."""
-    settings = {"model": model, "regime": regime, "lineages": 64 if quick else 128}
-    mesh = {"resolution": 1 / 8, "max_repeats": 2} if quick else {"resolution": 1 / 32, "max_repeats": 8}
+    """One map by adaptive refinement: halved where the level is crossed, repeated where noise is what limits it.
+
+    What is returned are fresh draws: those that decided where to look would make intervals too narrow.
+    """
+    settings = {"model": model, "regime": regime, "lineages": 64 if quick and regime != "retained" else 128}
+    mesh = {"resolution": 1 / 8, "max_repeats": 2} if quick else {"resolution": 1 / 32, "max_repeats": 4}
     axes = COARSE if not quick else {name: np.linspace(0, 2, 5) for name in COARSE}
     return jc.refine(
         functools.partial(experiment, **settings), key=jr.key(6), measure="risk", level=level(model, regime),
-        store=Path(store) / f"{model}-{regime}{'-quick' if quick else ''}", **mesh, **axes,
+        store=Path(store) / f"{model}-{regime}{'-quick' if quick else ''}", fresh=True, **mesh, **axes,
     )  # fmt: skip
 
 
@@ -315,7 +330,7 @@ def _kept(file, make):
 
 
 def _maps(store, quick, say):
-    wanted = [(m, r) for m in MODELS for r in REGIMES if not quick or m == "tabular" or r == "replace"]
+    wanted = [(m, r) for m in MODELS for r in REGIMES if not quick or m == "tabular" or (m, r) == ("bigram", "replace")]
     found, horizons = [], {}
     for model, regime in wanted:
         found.append(analyse(refined(store, model, regime, quick)))
@@ -336,14 +351,18 @@ QUICK = {
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--store", required=True, help="a folder; what it holds is not computed again")
-    parser.add_argument("--quick", action="store_true", help="coarser meshes, fewer lineages, six of the twelve maps")
+    parser.add_argument("--quick", action="store_true", help="coarser meshes, fewer lineages, five of the twelve maps")
     options = parser.parse_args(arguments)
     from rich.console import Console
 
     store, started = Path(options.store), time.perf_counter()
     console = Console(width=None if sys.stdout.isatty() else 120)
     store.mkdir(parents=True, exist_ok=True)
-    say = lambda text: console.print(f"{time.perf_counter() - started:6.1f} s  {text}")
+
+    def say(text):
+        console.print(f"{time.perf_counter() - started:6.1f} s, {time.process_time():6.1f} CPU s  {text}")
+
+    say(f"maps into {store}; what is there is not computed again")
     found, horizons = _maps(store, options.quick, say)
     console.print(table(found))
     drawing, suffix = figures(), "-quick" if options.quick else ""

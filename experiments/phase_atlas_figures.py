@@ -58,6 +58,7 @@ def _keys(figure, found, horizons):
     keys = [
         Line2D([], [], color="black", lw=2.2, label="exact contour $r_T$ = level"),
         Line2D([], [], color="black", marker="o", mfc="white", ms=4, lw=1.2, label="simulated, 95 % interval"),
+        Line2D([], [], color="black", ls="", marker="^", mec="white", ms=6, label="interval open at the map's edge"),
         Line2D(
             [], [], color="white", lw=1.4, path_effects=_halo(2.6, "0.25"), label=r"asymptotic phases, $T \to \infty$"
         ),
@@ -66,7 +67,7 @@ def _keys(figure, found, horizons):
         powers = ", ".join(f"10^{round(np.log10(T))}" for T in steps)
         keys.append(Line2D([], [], color="black", lw=1.1, ls="--", label=f"exact contours at $T = {powers}$"))
     wide = len({m["regime"] for m in found}) > 2
-    style = {"ncols": len(keys), "fontsize": 10} if wide else {"ncols": 1, "fontsize": 9}
+    style = {"ncols": 3, "fontsize": 10} if wide else {"ncols": 1, "fontsize": 9}
     figure.legend(handles=keys, loc="outside lower center", frameon=False, **style)
     setting = rf"$T = {first['generations']}$, $\alpha_t = {first['a0']:g}\,t^{{-a}}$, $n_t = {first['n0']:g}\,t^b$"
     title = "What is remembered decides what the map looks like"
@@ -86,9 +87,12 @@ def _panel(ax, m, norm, horizons):
     if "exact" in m:
         ax.plot(a, m["exact"], color="black", lw=2.2, path_effects=_halo(4))
     every = max(1, (a.size - 1) // 16)
-    low, high = (np.clip(np.where(np.isnan(end), edge.root, end), 0, 2)[::every] for end in (edge.low, edge.high))
-    ax.vlines(a[::every], low, high, color="black", lw=1.3, path_effects=_halo(3), zorder=4)
+    low, high = (np.where(np.isnan(end), edge.root, end)[::every] for end in (edge.low, edge.high))
+    ax.vlines(a[::every], low.clip(0, 2), high.clip(0, 2), color="black", lw=1.3, path_effects=_halo(3), zorder=4)
     ax.plot(a[::every], edge.root[::every], "o", ms=3.6, mfc="white", mec="black", mew=0.9, zorder=5)
+    for end, at, marker in ((low, 0.03, "v"), (high, 1.97, "^")):  # open: the map ends before the interval does
+        ax.plot(a[::every][np.isinf(end)], np.full(np.isinf(end).sum(), at), marker, ms=5, color="black",
+                mec="white", mew=0.6, zorder=6)  # fmt: skip
     for name, (x, y) in NAMES[m["regime"]].items():
         ax.text(
             x,

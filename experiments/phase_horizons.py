@@ -132,6 +132,7 @@ def analyse(run):
     found["fine"], shared = fine, (found["a0"], found["n0"])
     longest = HORIZONS if found["generations"] >= 300 else HORIZONS[:2]
     found["boundaries"] = {horizon: boundaries(fine, horizon, *shared) for horizon in longest}
+    found["boundary here"] = boundaries(fine, found["generations"], *shared)
     found["limit"] = limits(fine, *shared)
     found["b long"] = np.linspace(0, 2, 9)
     generations = LONG if found["generations"] >= 300 else LONG // 100
@@ -333,6 +334,8 @@ def _draw_boundaries(ax, found):
     for grey, style, (horizon, b) in zip(greys, ("-", "--", "-.", ":"), found["boundaries"].items(), strict=False):
         power = f"$T = 10^{{{np.log10(horizon):.0f}}}$, exact"
         ax.plot(found["fine"], b, color=str(grey), linestyle=style, lw=2, label=power)
+    exact = f"$T = {found['generations']}$, exact"
+    ax.plot(found["fine"], found["boundary here"], color=jc.plot.COLOURS[0], lw=1, label=exact)
     ax.plot(found["fine"], found["limit"], color=jc.plot.COLOURS[1], lw=2.2, label=r"$T \to \infty$")
     for marker, (horizon, edge) in zip("os", found["simulated"].items(), strict=False):
         spread = np.clip([edge.root - edge.low, edge.high - edge.root], 0, 2)

@@ -3,6 +3,7 @@
     x_i = x_0 + i (x_k − x_0) / k,   or in the logarithm,   i = 0 … k = (points − 1) 2^halvings
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
 
 from jaxcollapse._plan import axis
 
@@ -105,25 +107,33 @@ def _is_even(values: np.ndarray) -> bool:
     return bool(np.allclose(steps, steps.mean(), rtol=1e-5, atol=0))
 
 
-def interpolated(
-    mesh: Mesh, index: Int[np.ndarray, "P d"], values: Float[np.ndarray, " P"]
-) -> Float[np.ndarray, "..."]:
-    """Values at some points of the finest grid, and between them what the coarser meshes give."""
-    grid = np.empty(())
+def interpolation(mesh: Mesh, index: Int[np.ndarray, "P d"]) -> sparse.csr_array:
+    """W: the values at every point of the finest grid are W times those at these P points of it.
+
+    A point between those of a mesh is the mean of its two, four, … neighbours there, from the coarsest to the finest.
+    """
+    found, before = sparse.csr_array((0, len(index))), []
     for depth in range(max(mesh.halvings) + 1):
         stride = mesh.stride(depth)
         size = (np.array(mesh.shape) - 1) // stride + 1
-        grid = np.empty(size) if depth == 0 else _doubled(grid, size)
-        here = (index % stride == 0).all(-1)
-        grid[tuple((index[here] // stride).T)] = values[here]
-    return grid
+        here = np.flatnonzero((index % stride == 0).all(-1))
+        at = np.ravel_multi_index(tuple((index[here] // stride).T), tuple(size))
+        own = sparse.csr_array((np.ones(len(here)), (at, here)), (math.prod(size), len(index)))
+        if depth == 0:
+            found = own
+        else:
+            given = np.isin(np.arange(math.prod(size)), at)
+            doubled = functools.reduce(sparse.kron, map(_doubling, before, size.tolist()))
+            found = sparse.diags_array(1.0 - given) @ sparse.csr_array(doubled @ found) + own
+        before = size.tolist()
+    return sparse.csr_array(found)
 
 
-def _doubled(grid: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Midpoints added along those axes that grow."""
-    for along in np.flatnonzero(size > grid.shape).tolist():
-        old = np.moveaxis(grid, along, 0)
-        new = np.empty((2 * len(old) - 1, *old.shape[1:]))
-        new[::2], new[1::2] = old, (old[:-1] + old[1:]) / 2
-        grid = np.moveaxis(new, 0, along)
-    return grid
+def _doubling(old: int, new: int) -> sparse.csr_array:
+    """From the points of one axis to those of the next mesh: themselves and, where it grows, their midpoints."""
+    if old == new:
+        return sparse.csr_array(sparse.eye_array(old))
+    point, middle = np.arange(old), np.arange(old - 1)
+    rows = np.concatenate([2 * point, 2 * middle + 1, 2 * middle + 1])
+    columns = np.concatenate([point, middle, middle + 1])
+    return sparse.csr_array((np.repeat([1.0, 0.5], [old, 2 * old - 2]), (rows, columns)), (new, old))

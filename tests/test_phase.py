@@ -288,16 +288,29 @@ def test_simultaneous_band_covers_all_slices_at_its_rate():
     assert np.all(found.band_low <= found.low) and np.all(found.high <= found.band_high)
 
 
-def test_the_interval_is_the_set_of_grid_points_within_1_96_standard_errors():
+@pytest.mark.parametrize("place", [0.79, 0.8])
+def test_where_noise_spans_several_points_a_curve_through_them_covers_at_its_rate_and_is_narrower(place):
     rng = np.random.default_rng(10)
-    risk = beta_cells(rng, np.broadcast_to(expit(-4 * (AXIS - 0.9)), (50, 25)), lineages=16)
-    found = phase.boundary(risk, AXIS)
-    mean, se = risk.mean(-1), risk.std(-1, ddof=1) / 4
-    member = np.abs(mean - 0.5) <= 1.959964 * se
-    hull = (found.low[:, None] <= AXIS) & (found.high[:, None] >= AXIS)
-    assert np.all(hull[member])
-    whole = found.pieces == 1
-    assert whole.sum() > 20 and np.all(hull[whole] == member[whole])
+    risk = beta_cells(rng, np.broadcast_to(expit(-2 * (AXIS - place)), (600, 25)))
+    found, mean, se = phase.boundary(risk, AXIS), risk.mean(-1), risk.std(-1, ddof=1) / 8
+    assert abs(covers(found, place) - 0.95) < 4 * binomial_error(0.95, 600)
+    member = abs(mean - 0.5) <= 1.959964 * se
+    hull = [np.ptp(AXIS[row]) if row.any() else 0.0 for row in member]
+    assert np.median(found.high - found.low) < 0.75 * np.median(hull)
+
+
+def test_the_covariance_of_means_that_share_their_noise_is_that_of_their_interpolation():
+    rng, at = np.random.default_rng(11), np.linspace(0, 2, 9)
+    weights = np.stack([np.interp(AXIS, at, row) for row in np.eye(9)], -1)
+    mean = expit(-2 * (at - 0.8)) + 0.03 * rng.standard_normal((600, 9))
+    covariance = np.broadcast_to(0.03**2 * weights @ weights.T, (600, 25, 25))
+    found = phase.boundary(mean @ weights.T, AXIS, covariance=covariance)
+    assert abs(covers(found, 0.8) - 0.95) < 4 * binomial_error(0.95, 600)
+    independent = phase.boundary(mean @ weights.T, AXIS, se=np.sqrt(np.einsum("sbb->sb", covariance)))
+    assert covers(independent, 0.8) < 0.95 - 4 * binomial_error(0.95, 600)
+    same = phase.boundary(mean, at, covariance=np.broadcast_to(0.03**2 * np.eye(9), (600, 9, 9)))
+    apart = phase.boundary(mean, at, se=np.full((600, 9), 0.03))
+    assert np.array_equal(same.low, apart.low) and np.array_equal(same.root, apart.root)
 
 
 def test_several_crossings_are_counted_and_the_middle_one_taken():
@@ -306,7 +319,15 @@ def test_several_crossings_are_counted_and_the_middle_one_taken():
     found = phase.boundary(curve, AXIS, se=np.full(25, 1e-3))
     assert found.crossings == 5 and found.pieces == 5
     assert found.root == pytest.approx((AXIS[9] + AXIS[10]) / 2)
-    assert found.low < AXIS[6] and found.high > AXIS[14]
+    assert AXIS[9] < found.low < found.root < found.high < AXIS[10]  # clear points on both sides end the window
+
+
+def test_where_no_parabola_fits_the_interval_is_the_hull_of_the_points_within_1_96_standard_errors():
+    curve = np.array([0.9, 0.9, 0.52, 0.48, 0.52, 0.48, 0.1, 0.1])
+    se = np.array([0.01, 0.01, 0.015, 0.011, 0.011, 0.015, 0.01, 0.01])
+    found = phase.boundary(curve, np.arange(8.0), se=se)
+    assert found.crossings == 3 and found.root == pytest.approx(3.5)
+    assert 1 < found.low < 2 and 5 < found.high < 6
 
 
 def test_no_crossing_on_the_grid_is_no_root():
@@ -341,7 +362,7 @@ def test_interpolation_bias_is_measured_on_the_exact_curve():
     dense, _, _ = recursion(1.25, fine)
     root = np.interp(0.5, dense[::-1, -1], fine[::-1])
     curve = exact[:, -1]
-    found = phase.boundary(curve, AXIS, se=np.full(25, 0.01), exact=curve, exact_root=np.array(root))
+    found = phase.boundary(curve, AXIS, se=np.full(25, 1e-4), exact=curve, exact_root=np.array(root))
     assert found.bias == pytest.approx(found.root - root, abs=1e-12)
     assert abs(found.bias) < 1e-3
     coarse = phase.boundary(curve[::6], AXIS[::6], se=np.full(5, 0.01), exact=curve[::6], exact_root=np.array(root))
@@ -394,6 +415,7 @@ SERIES, T5 = np.full((3, 8, 5), 0.5), np.arange(1, 6)
         (lambda: phase.exponent(SERIES, T5, (4.5, 5.0)), "window: got"),
         (lambda: phase.boundary(SERIES, np.arange(7.0)), "values: got shape"),
         (lambda: phase.boundary(SERIES, np.arange(8.0)[::-1]), "increasing"),
+        (lambda: phase.boundary(SERIES[0], T5, covariance=np.eye(5)), "expected the length of axis -1 and .8, 5, 5"),
         (lambda: phase.boundary(SERIES, np.arange(8.0), level=1.0), "level: got"),
         (lambda: phase.boundary(SERIES, np.arange(8.0), exact=SERIES[..., 0]), "both or neither"),
         (lambda: phase.collapse_time(SERIES, T5), "expected one"),

@@ -188,15 +188,39 @@ def test_a_measure_may_be_a_function_and_is_averaged_over_repeats():
     assert np.allclose(grid.se, 0.025 / 3**0.5)
 
 
-def test_between_measured_points_mean_and_se_are_linear():
+def test_between_measured_points_the_mean_is_linear_and_its_covariance_that_of_independent_points():
     def plane(a, b, *, key):
         return {"risk": ("lineage", 2 * a - b + 0.01 * jnp.arange(4.0)), "other": ("lineage", a + jnp.zeros(4))}
 
     table = small(plane, level=1.6, max_repeats=1)
     grid = interpolate(table, "risk")
     assert not grid.measured.all() and (table.depth > 0).any()
-    assert np.allclose(grid["mean"], 2 * grid.a - grid.b + 0.015) and np.allclose(grid.se, grid.se[0, 0])
+    assert np.allclose(grid["mean"], 2 * grid.a - grid.b + 0.015)
     assert np.allclose(interpolate(table, "other")["mean"], grid.a.broadcast_like(grid["mean"]))
+    points = table.sizes["point"]
+    se = np.random.default_rng(0).uniform(1, 2, points)
+    found = interpolate(table, lambda table: (np.zeros(points), se), along="a").covariance
+    assert found.dims == ("b", "a", "a_")
+    weights = [interpolate(table, lambda table, i=i: (np.eye(points)[i], se))["mean"].values for i in range(points)]
+    assert np.allclose(found, np.einsum("iab,icb,i->bac", weights, weights, se**2))
+    assert np.allclose(grid.se**2, np.sum(np.square(weights), 0) * grid.se.values[0, 0] ** 2)
+
+
+def test_with_common_random_numbers_the_se_is_that_of_means_that_move_as_one():
+    table = small(logistic, max_repeats=1)
+    table = table.assign_attrs(common_random_numbers=1)
+    grid = interpolate(table, lambda table: (np.zeros(table.sizes["point"]), np.ones(table.sizes["point"])), along="b")
+    assert np.allclose(grid.se, 1) and np.allclose(grid.covariance, 1)
+
+
+def test_fresh_repeats_are_as_many_as_those_that_decided_and_others(tmp_path):
+    decided = small(logistic, store=tmp_path / "run", max_repeats=4)
+    fresh = small(logistic, store=tmp_path / "run", max_repeats=4, fresh=True)
+    assert np.array_equal(fresh.a, decided.a) and np.array_equal(fresh.b, decided.b)
+    sizes = np.unique(np.stack([decided.a, decided.b]), axis=1, return_counts=True)[1]
+    assert np.array_equal(fresh["repeat"].values - decided["repeat"].values, np.repeat(sizes, sizes))
+    assert same(small(logistic, store=tmp_path / "run", max_repeats=4), decided)
+    assert interpolate(fresh, "risk").measured.equals(interpolate(decided, "risk").measured)
 
 
 def test_a_point_that_is_nan_is_named_and_not_refined():
@@ -247,3 +271,5 @@ def test_only_a_whole_refinement_is_interpolated():
         interpolate(sweep(logistic, key=KEY, a=[0.0], b=[0.0]), "risk")
     with pytest.raises(ValueError, match="table: got some of the points"):
         interpolate(table.isel(point=slice(1, None)), "risk")
+    with pytest.raises(ValueError, match="along: got 'c', expected one of a, b"):
+        interpolate(table, "risk", along="c")

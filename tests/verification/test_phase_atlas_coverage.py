@@ -3,8 +3,8 @@
     coverage = Σ_seeds (slices whose 95 % interval holds the contour of the rounded recursion) / Σ_seeds slices
 
 A seed's slices share its draws, so the standard error is one over seeds. Maps are those of `phase_atlas.refined` with
-`quick`: the interval comes out of refinement, repeats and interpolation, all of which it has to survive. Known to fail:
-tabular, accumulate, .983 ± .008, whose intervals are too wide. Run by hand:
+`quick`: the interval comes out of refinement, fresh repeats and interpolation, all of which it has to survive.
+Measured: tabular, accumulate .954 ± .012 of 240 slices; gaussian, retained .918 ± .014 of 510 (30 seeds). Run by hand:
 
     pytest tests/verification/test_phase_atlas_coverage.py -n 0
 """
@@ -58,13 +58,12 @@ def counts(model, regime, seed):
     """(slices crossed, slices whose interval holds the exact boundary) of one small map."""
     experiment = functools.partial(atlas.experiment, model=model, regime=regime, lineages=64)
     axis = np.linspace(0, 2, 5)
-    mesh = {"resolution": 1 / 8, "max_repeats": 2, "growth": axis, "decay": axis}
+    mesh = {"resolution": 1 / 8, "max_repeats": 2, "fresh": True, "growth": axis, "decay": axis}
     at = atlas.level(model, regime)
     with jax.numpy_dtype_promotion("standard"):  # as in a user's file
         run = jc.refine(experiment, key=jr.key(1000 + seed), measure="risk", level=at, chunk=16, **mesh)
-    grid = jc.interpolate(run, "risk").transpose("decay", "growth")
-    edge = jc.phase.boundary(grid["mean"].values, grid.growth.values, axis=1, se=grid.se.values, level=at)
-    exact = atlas.contour(model, regime, tuple(grid.decay.values), 100)
+    grid = jc.interpolate(run, "risk", along="growth")
+    edge, exact = atlas.boundary(grid, at), atlas.contour(model, regime, tuple(grid.decay.values), 100)
     crossed, held = atlas.inside({"boundary": edge, "exact": exact})
     return crossed.sum(), held.sum()
 
