@@ -228,9 +228,24 @@ def analyse(run):
 @functools.cache
 def theory(decays, growths, settings):
     """Exact r_t, Var r_T, W_T, the scaling variable, the boundary and the asymptotic phase of every cell."""
-    a, b, found = np.array(decays), np.array(growths), json.loads(settings)
+    a, b, found, exact = np.array(decays), np.array(growths), json.loads(settings), curves(decays, growths, settings)
     a0, n0, generations = (found[name] for name in ("a0", "n0", "generations"))
-    p_star = target(found["order"], found["vocab"])
+    return exact | {
+        "a": a,
+        "b": b,
+        "weights": None if found["order"] == 1 else np.asarray(context_weights(target(found["order"], found["vocab"]))),
+        "phase": np.array([[jc.theory.phase(*schedules(x, y, a0, n0)).name for y in b] for x in a]),
+        "exact boundary": _exact_boundary(a, b, exact["r"], found),
+        "leading order": np.asarray(jc.theory.leading_order_boundary(a, a0, n0, generations)),
+    }
+
+
+@functools.cache
+def curves(decays, growths, settings):
+    """Exact r_t and its deviation at the recorded generations; r_T, Var r_T, W_T and the scaling variable: a × b."""
+    found = json.loads(settings)
+    a0, n0, generations = (found[name] for name in ("a0", "n0", "generations"))
+    p_star, kept = target(found["order"], found["vocab"]), times(generations)
 
     def cell(decay, growth):
         alpha, n = schedules(decay, growth, a0, n0)
@@ -240,23 +255,31 @@ def theory(decays, growths, settings):
             "x": jc.theory.scaling_variable(alpha_t[-1], n_t[-1]),
         }
         if found["order"] == 1:
-            variance = jc.theory.risk_variance(alpha, n, p_star.probs, generations)[-1]
-            exact["variance"] = variance / jc.metrics.diversity(p_star.probs) ** 2
-            return exact | {"history": jc.theory.risk(alpha, n, generations)}
+            variance = jc.theory.risk_variance(alpha, n, p_star.probs, generations)
+            variance /= jc.metrics.diversity(p_star.probs) ** 2
+            exact |= {"variance": variance[-1], "deviation": jnp.sqrt(variance)[kept]}
+            return exact | {"history": jc.theory.risk(alpha, n, generations)[kept]}
         contexts = jc.theory.context_risk(alpha, n, p_star.contexts, generations)
-        return exact | {"history": contexts @ context_weights(p_star)}
+        return exact | {"history": (contexts @ context_weights(p_star))[kept]}
 
-    grid = jnp.meshgrid(jnp.asarray(a, float), jnp.asarray(b, float), indexing="ij")
+    grid = jnp.meshgrid(jnp.array(decays, float), jnp.array(growths, float), indexing="ij")
     exact = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(cell)))(*grid))
-    exact |= {"r": exact["history"][..., -1], "history": exact["history"][..., times(generations)]}
-    return exact | {
-        "a": a,
-        "b": b,
-        "weights": None if found["order"] == 1 else np.asarray(context_weights(p_star)),
-        "phase": np.array([[jc.theory.phase(*schedules(x, y, a0, n0)).name for y in b] for x in a]),
-        "exact boundary": _exact_boundary(a, b, exact["r"], found),
-        "leading order": np.asarray(jc.theory.leading_order_boundary(a, a0, n0, generations)),
-    }
+    return exact | {"r": exact["history"][..., -1]}
+
+
+def report(run):
+    """The run with the exact recursion beside it, as `jaxcollapse report` shows it."""
+    axes = {"decay": "decay a", "growth": "growth b"}
+    with jax.enable_x64(True):
+        found = curves(tuple(run.decay.values), tuple(run.growth.values), run.attrs["settings"])
+    r, dims = found["history"], (*axes, "generation")
+    exact = {"risk_exact": (dims, r), "diversity_exact": (dims, 1 - r)}
+    if "deviation" in found:
+        exact["risk_exact_sd"] = (dims, found["deviation"])
+    run = run.assign(exact).assign_attrs(axes=list(axes))
+    for name, label in axes.items():
+        run[name].attrs["long_name"] = label
+    return run
 
 
 def _exact_boundary(a, b, r, found):

@@ -1,10 +1,11 @@
-"""The command line: run · status · plot · export · theory · doctor.
+"""The command line: run · status · plot · phase · report · export · theory · doctor.
 
 JAX is imported after the arguments are understood, so that help and mistakes answer at once. Results go to standard
 output, all else to standard error. Exit codes: 0, 2 usage, 1 a run that failed, 130 interrupted. A `ValueError` of the
 form "name: got …" is one line: a mistake in what was asked for until the experiment is traced, a failure after.
 """
 
+import functools
 import json
 import logging
 import os
@@ -84,7 +85,9 @@ def run(
 
     summary(run) -> text, or what rich can print, from the labelled dataset of the run;
 
-    figure(run) -> a matplotlib figure.
+    figure(run) -> a matplotlib figure;
+
+    report(run) -> the dataset that `jaxcollapse report` shows, such as the run with exact values beside it.
     """
     from jaxcollapse import _executors, _present
 
@@ -115,15 +118,20 @@ def run(
 
 def _conclude(experiment: "Experiment", table: "xr.Dataset", report: dict[str, Any], as_json: bool) -> bool:
     """Adds summary and figure to the report, each whatever becomes of the other; whether one of them failed."""
-    from jaxcollapse import _present
+    from jaxcollapse import _present, _progress
+
+    terminal = sys.stderr.isatty()
 
     def summary() -> None:
-        text = _present.summary(experiment, table)
+        with _progress.step("summary", terminal=terminal):
+            text = _present.summary(experiment, table)
         report["summary"] = _present.as_text(text) if as_json else _present.show(text)
 
     def figure() -> None:
         image = Path(f"{report['store']}.png")
-        report["figure"] = str(image) if _present.draw(experiment, table, image) else None
+        with _progress.step("figure", terminal=terminal):
+            drawn = _present.draw(experiment, table, image)
+        report["figure"] = str(image) if drawn else None
 
     codes = []
     for step in (summary, figure):
@@ -143,8 +151,8 @@ def plot(
     output: Annotated[Path | None, typer.Option(help="Image file; STORE.png if not given.")] = None,
     file: Annotated[Path | None, typer.Option(help="Experiment file; the one that was run if not given.")] = None,
 ) -> None:
-    """Redraws the figure of a run."""
-    from jaxcollapse import _dataset, _experiment, _present
+    """Redraws the figure of a run, and prints its map here."""
+    from jaxcollapse import _dataset, _experiment, _present, _progress, _terminal
 
     with errors(file or store), blame(store):
         if not (store / "zarr.json").is_file():
@@ -162,9 +170,59 @@ def plot(
             raise _experiment.UsageError(f"{source}: figure: got none, expected a function of the run -> figure")
     image = output or Path(f"{store}.png")
     with errors(source):
-        if not _present.draw(experiment, table, image):
+        with _progress.step("figure", terminal=sys.stderr.isatty()):
+            drawn = _present.draw(experiment, table, image)
+        _terminal.preview(table)
+        if not drawn:
             raise typer.Exit(1)
     typer.echo(f"figure: {image}")
+
+
+@app.command()
+def phase(
+    store: Annotated[Path, typer.Argument(help="Folder that a run has written, finished or not.")],
+    metric: Annotated[str | None, typer.Option(help="What was measured; risk, or the first, if not given.")] = None,
+    level: Annotated[float, typer.Option(help="Where the boundary lies, between 0 and 1.")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Prints the map of a run here, and the points of its boundary with their intervals.
+
+    The quantity is a mean over lineages at the last generation. It needs neither the experiment's file nor matplotlib.
+    """
+    from jaxcollapse import _present, _status, _terminal
+    from jaxcollapse._dataset import dataset
+
+    with errors(store), blame(store):
+        if not 0 < level < 1:
+            raise ValueError(f"--level: got {level:g}, expected a number between 0 and 1; try --level 0.5")
+        table = dataset(_status.opened(store))
+        found, chosen = _terminal.measured(table, metric)
+    if message := _present.unfinished(table):
+        typer.echo(f"{store}: {message}", err=True)
+    with errors(store):
+        if as_json:
+            points = _terminal.boundary(found, chosen, level)
+            typer.echo(json.dumps({"store": str(store), "metric": chosen.name, "level": level, "boundary": points}))
+        else:
+            _terminal.show(found, chosen, level)
+
+
+@app.command()
+def report(
+    store: Annotated[Path, typer.Argument(help="Folder that a run has written, finished or not.")],
+    output: Annotated[Path | None, typer.Option(help="HTML file; STORE.html if not given.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Experiment file; the one that was run if not given.")] = None,
+    level: Annotated[float, typer.Option(help="Where the boundary of a relative risk lies, between 0 and 1.")] = 0.5,
+) -> None:
+    """Writes one page to explore and to share: the map, each cell's history against theory, the boundary, provenance.
+
+    It opens in a browser without a network and asks for nothing.
+    """
+    with errors(file or store), blame(store):
+        from jaxcollapse import report
+
+        page = report.write(store, output or Path(f"{store}.html"), file=file, level=level)
+    typer.echo(f"report: {page}")
 
 
 @app.command()
@@ -196,7 +254,8 @@ def _verify(table: "Table", store: Path, repair: bool, quiet: bool) -> tuple[lis
     """What is damaged, and what of it is left."""
     from jaxcollapse import _progress, _repair
 
-    found = _repair.damaged(table)
+    follow = functools.partial(_progress.track, name="verify", terminal=sys.stderr.isatty())
+    found = _repair.damaged(table, follow)
     for damage in found if not quiet else []:
         typer.echo(f"damaged: {damage}")
     left = found
@@ -204,7 +263,7 @@ def _verify(table: "Table", store: Path, repair: bool, quiet: bool) -> tuple[lis
         steps = _repair.repair(store, found, command=_command())
         for _ in _progress.follow(steps, terminal=sys.stderr.isatty()):
             pass
-        left = _repair.damaged(table)
+        left = _repair.damaged(table, follow)
         typer.echo(f"{store}: repaired {len(found) - len(left)} of {len(found)} chunks", err=True)
     return [damage.plain() for damage in found], [damage.plain() for damage in left]
 
@@ -219,12 +278,12 @@ def export(
 
     Whole numbers and flags of an unfinished run become floats, and NaN where `done` is false.
     """
-    from jaxcollapse import _export, _status
+    from jaxcollapse import _export, _progress, _status
 
     with errors(store), blame(store):
         _export.check(output, force)
         _status.opened(store)
-    with errors(store):
+    with errors(store), _progress.step("export", terminal=sys.stderr.isatty()):
         _export.export(store, output, force=force)
     typer.echo(f"data: {output}")
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,36 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jaxcollapse")
 EVERY = 60.0  # seconds between two lines of the log
+COUNTED = ("run", "verify")  # stages that know how much there is to do
 
 
 def follow(stages: Iterator["Stage"], *, terminal: bool) -> Iterator["Stage"]:
     """Passes the stages on and shows them on standard error."""
     return _bar(stages) if terminal else _lines(stages)
+
+
+def track(blocks: Sequence[int], name: str, *, terminal: bool) -> Iterator[int]:
+    """Passes blocks on and shows how many have been looked at."""
+    from jaxcollapse._sweep import Stage
+
+    stages = (Stage(name, done, len(blocks)) for done in range(len(blocks)))
+    yield from (blocks[stage.done] for stage in follow(stages, terminal=terminal))
+
+
+@contextmanager
+def step(name: str, *, terminal: bool) -> Iterator[None]:
+    """Names a stage that has no parts while it lasts, on a terminal with the time that it has taken."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    if not terminal:
+        log.info(name)
+        yield
+        return
+    columns = TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        progress.add_task(name, total=None)
+        yield
 
 
 def _bar(stages: Iterator["Stage"]) -> Iterator["Stage"]:
@@ -26,7 +52,7 @@ def _bar(stages: Iterator["Stage"]) -> Iterator["Stage"]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task, clock = progress.add_task("check", total=None), _Clock()
         for stage in stages:
-            total = stage.total if stage.name == "run" else None
+            total = stage.total if stage.name in COUNTED else None
             progress.update(task, description=clock.text(stage), completed=stage.done, total=total)
             yield stage
 
@@ -48,11 +74,11 @@ class _Clock:
         self._start: tuple[int, float] | None = None
 
     def text(self, stage: "Stage") -> str:
-        if stage.name != "run":
+        if stage.name not in COUNTED:
             return stage.name
         now = time.monotonic()
         first, since = self._start = self._start or (stage.done, now)
-        text = f"run chunk {stage.done}/{stage.total}"
+        text = f"{stage.name} chunk {stage.done}/{stage.total}"
         if stage.done == first:
             return text
         rate = (stage.done - first) / max(now - since, 1e-9)

@@ -10,7 +10,7 @@ names the repairing run for these blocks. Coordinates are no block's, and nothin
 import functools
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,10 +43,11 @@ class Damage(NamedTuple):
         return self._asdict() | {"file": str(self.file)}
 
 
-def damaged(table: Table) -> list[Damage]:
+def damaged(table: Table, follow: Callable[[Sequence[int]], Iterable[int]] = iter) -> list[Damage]:
     """Every chunk of the store that is damaged: coordinates, labels, then block by block. Reads all of it.
 
-    A chunk of `done` that is gone is no damage: its block has not been done.
+    A chunk of `done` that is gone is no damage: its block has not been done. `follow` passes the blocks on as they are
+    read, and may say so.
     """
     names, blocks = [*table.attrs["variables"], RUN, VALID], range(_chunks(table, DONE))
     parts = [(name, chunk) for name in _coordinates(table) for chunk in range(_chunks(table, name))]
@@ -57,7 +58,7 @@ def damaged(table: Table) -> list[Damage]:
     for name in names:
         if not table.is_listed(name):
             found += [item for i in range(_chunks(table, name)) for item in _look(table, name, i, bool(done))]
-    for block in blocks:
+    for block in follow(blocks):
         found += flags[block]
         for name in filter(table.is_listed, names):
             found += _look(table, name, block, block in done)

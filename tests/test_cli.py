@@ -138,7 +138,9 @@ def test_a_dry_run_reports_what_was_asked_for(toy):
 
 def test_progress_names_its_phases(toy, caplog):
     call("run", "toy.py", "--chunk", 3)
-    assert [record.message for record in caplog.records] == ["trace", "compile", "run chunk 0/2", "done"]
+    assert [record.message for record in caplog.records] == [
+        *("trace", "compile", "run chunk 0/2", "done", "summary", "figure")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,8 @@ def test_a_figure_can_be_drawn_again(toy, tmp_path):
     call("run", "toy.py")
     (tmp_path / "runs" / "toy.png").unlink()
     result = call("plot", "runs/toy")
-    assert result.exit_code == 0 and result.stdout == "figure: runs/toy.png\n"
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "figure: runs/toy.png"
+    assert result.stdout.startswith("x (mean over lineages)\na\n")  # the map, here
     assert (tmp_path / "runs" / "toy.png").exists()
     assert call("plot", "runs/toy", "--output", "again.svg").exit_code == 0 and (tmp_path / "again.svg").exists()
     toy.rename(tmp_path / "moved.py")
