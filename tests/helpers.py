@@ -1,4 +1,6 @@
-"""Statistical comparisons with stated error rates."""
+"""Statistical comparisons with stated error rates, and the code of a page."""
+
+import re
 
 import numpy as np
 from scipy import stats
@@ -34,3 +36,16 @@ def two_sample_p(a, b) -> float:
     table = np.concatenate([table[:, ~rare], table[:, rare].sum(1, keepdims=True)], axis=1)
     table = table[:, table.sum(0) > 0]
     return float(stats.chi2_contingency(table).pvalue)
+
+
+def code_blocks(page: str, language: str = "python") -> list[str]:
+    """The fenced blocks of that language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.S | re.M)
+
+
+def run_blocks(name: str, blocks: list[str]) -> dict:
+    """Runs the blocks one after another in one namespace, and returns it."""
+    names: dict = {"__name__": name}
+    for code in blocks:
+        exec(compile(code, name, "exec"), names)
+    return names

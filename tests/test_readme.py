@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 import jaxcollapse as jc
+from tests.helpers import code_blocks, run_blocks
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_the_example_runs_and_agrees_with_its_theory(capsys):
-    names = {}
-    for code in re.findall(r"```python\n(.*?)```", README, re.S):
-        exec(compile(code, "README.md", "exec"), names)
+    names = run_blocks("README.md", code_blocks(README))
     table, records = names["table"], names["records"]
     assert records["squared_error"].shape == (256, 50)
     ratio = table.risk.mean("lineage") / table.exact
