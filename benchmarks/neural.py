@@ -12,6 +12,7 @@
 
 import argparse
 import functools
+import importlib.util
 import json
 import platform
 import sys
@@ -106,7 +107,7 @@ def numpy_steps(share):
 
 
 def torch_steps(share):
-    import torch
+    torch = importlib.import_module("torch")
 
     z = torch.zeros(V, requires_grad=True)
     optimiser, share = torch.optim.Adam([z], lr=RATE), torch.as_tensor(share, dtype=torch.float32)
@@ -123,10 +124,9 @@ def rivals():
     found = {f"ours, {lineages} side by side": (*ours(lineages), lineages) for lineages in (64, 256)}
     found |= {"ours, one by one": (*one_by_one(), 1), "JAX, step by step": (by_hand(jax_steps), 0.0, 1)}
     found |= {"NumPy": (by_hand(numpy_steps), 0.0, 1)}
-    try:
-        import torch
-    except ImportError:
+    if not importlib.util.find_spec("torch"):
         return found
+    torch = importlib.import_module("torch")
     torch.set_num_threads(1)
     return found | {f"PyTorch {torch.__version__}": (by_hand(torch_steps), 0.0, 1)}
 

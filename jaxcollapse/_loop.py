@@ -129,13 +129,22 @@ class Loop(eqx.Module):
         parts = self.learner.pool(self._real(t), source, alpha, n, self.split, key=k_pool)
         batch = Batch(*parts, alpha, source)
 
+        def fitted(data):
+            model = self.learner.fit(data, lineage.model, key=k_fit)
+            if not isinstance(model, AbstractModel):
+                expected = "expected a jc.AbstractModel; try jc.Categorical(probs) for a table"
+                raise ValueError(f"learner: got a fit that returns {brief(model)}, {expected}")
+            return model
+
         def first():
-            return self.learner.fit(batch.pooled, lineage.model, key=k_fit), self.regime.init(batch.pooled)
+            return fitted(batch.pooled), self.regime.init(batch.pooled)
 
         def later():
-            return self.learner.fit(data, lineage.model, key=k_fit), memory
+            return fitted(data), memory
 
         memory, data = self.regime.update(lineage.memory, batch, key=k_regime)
+        if (got := _kinds(memory)) != (due := _kinds(lineage.memory)):
+            raise ValueError(f"regime: got a memory {got} from update, expected what init returns, {due}")
         static = eqx.filter((lineage.model, lineage.memory), eqx.is_array, inverse=True)
         arrays = lambda make: lambda: eqx.filter(make(), eqx.is_array)
         if isinstance(t, Tracer):
@@ -217,6 +226,11 @@ def ensemble(
     rows = _recording.rows(record_at, int(generations))
     loop, keys = _share_out(arrays(loop), lineage_keys(key, jnp.arange(int(lineages))))
     return side_by_side(loop, keys, int(generations), record, rows)
+
+
+def _kinds(tree: PyTree) -> str:
+    """Shapes and types of the arrays of a pytree, as text."""
+    return str([f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in jax.tree.leaves(eqx.filter(tree, eqx.is_array))])
 
 
 def lineage_keys(key: PRNGKeyArray, lineages: Int[Array, " L"]) -> Shaped[Array, "L ..."]:

@@ -156,6 +156,11 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
                 f"{name}: got a function that branches on t in Python, expected one that JAX can trace; try jnp.where "
                 "or jc.Piecewise"
             ) from None
+        except jax.errors.TracerArrayConversionError:
+            raise ValueError(
+                f"{name}: got a function that hands t to NumPy, expected one that JAX can trace; try jax.numpy.asarray "
+                "for the values that it looks up"
+            ) from None
         if isinstance(inside, Tracer) or bool(inside.all()):
             continue
         t = times[int(np.argmin(np.asarray(inside)))]

@@ -592,3 +592,44 @@ def test_generations_that_cannot_be_recorded_are_named(record_at, message):
     for run in (jc.simulate, lambda *a, **k: jc.ensemble(*a, lineages=2, **k)):
         with pytest.raises(ValueError, match=message):
             run(loop(), 9, key=jr.key(0), record_at=record_at)
+
+
+class Raw(jc.AbstractLearner):
+    """A learner whose fit returns an array."""
+
+    def init(self, target, *, key):
+        return target
+
+    def observe(self, model, n, *, key):
+        return jc.Tabular().observe(model, n, key=key)
+
+    def pool(self, target, source, alpha, n, split, *, key):
+        return jc.Tabular().pool(target, source, alpha, n, split, key=key)
+
+    def fit(self, data, model, *, key):
+        return data.counts / data.counts.sum()
+
+
+class Restless(jc.AbstractRegime):
+    """A regime whose memory becomes another type."""
+
+    def init(self, data):
+        return data
+
+    def update(self, memory, batch, *, key):
+        return 1.0 * batch.pooled, batch.pooled
+
+    def largest_pool(self, n_t):
+        return n_t.max()
+
+
+def test_parts_of_the_users_own_that_cannot_work_are_named():
+    for parts, message in (
+        ({"learner": Raw()}, "learner: got a fit that returns .*expected a jc.AbstractModel"),
+        ({"regime": Restless()}, r"regime: got a memory .*float32\[\d+\].* from update, expected what init returns"),
+    ):
+        with jax.numpy_dtype_promotion("standard"), pytest.raises(ValueError, match=message):
+            jc.simulate(loop(**parts), 3, key=jr.key(0))
+    values = np.array([0.1, 0.2, 0.3, 0.4])
+    with pytest.raises(ValueError, match="alpha: got a function that hands t to NumPy, expected one that JAX can"):
+        jc.simulate(loop(alpha=lambda t: values[t]), 3, key=jr.key(0))
