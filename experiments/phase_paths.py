@@ -162,7 +162,7 @@ def figure(run):
     return figure
 
 
-STYLES = ("-", "--", ":", "-.")
+STYLES, MARKERS = ("-", "--", ":", "-."), "osD^vP<>"
 
 
 def _draw_changes(ax, found, colours):
@@ -171,7 +171,7 @@ def _draw_changes(ax, found, colours):
         mean, se = c["changes"]
         label = f"{c['class']}: a = {c['a']:g}, b = {c['b']:g}"
         ax.errorbar(
-            c["times"], mean, 1.96 * se, color=colours[c["class"]], fmt="osD^vP<>"[i], ms=5, capsize=2, label=label
+            c["times"], mean, 1.96 * se, color=colours[c["class"]], fmt=MARKERS[i], ms=5, capsize=2, label=label
         )
         if c["a"] >= 1:  # else there are still too many real draws a generation
             law = mean[-1] + c["predicted"] - c["predicted"][-1]
@@ -191,7 +191,8 @@ def _draw_absorption(ax, found, colours):
     for i, c in enumerate(found):
         share = 1 - (np.arange(c["last"].size) + 1) / c["last"].size
         label = f"{c['class']}: a = {c['a']:g}, b = {c['b']:g}"
-        ax.step(c["last"], share, where="post", color=colours[c["class"]], linestyle=STYLES[i % 4], lw=1.5, label=label)
+        marks = {"marker": MARKERS[i], "markevery": 0.12, "ms": 4, "linestyle": STYLES[i % 4]}
+        ax.step(c["last"], share, where="post", color=colours[c["class"]], lw=1.5, label=label, **marks)
     ax.set(xscale="log", xlabel="generation t", ylabel="share not yet on one token for good", ylim=(0, 1.02))
     ax.set_title("Last generation with two tokens or more, within the run", fontsize=11)
     ax.legend(frameon=False, fontsize=8, loc="lower left")
