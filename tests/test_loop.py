@@ -58,7 +58,7 @@ def test_risk_plus_diversity_is_conserved_and_the_mean_model_is_the_target(preci
     assert_mean(p, np.broadcast_to(q, (20, 20)))
 
 
-def test_each_context_follows_its_own_recursion(precision):
+def test_each_context_follows_its_own_recursion():
     table = jnp.asarray(np.random.default_rng(0).dirichlet(np.full(5, 5.0), size=3), float)
     contexts = jnp.asarray([0.7, 0.27, 0.03], float)
     target = jc.Categorical(table, contexts)
@@ -161,20 +161,6 @@ def test_documents_keep_the_share_of_real_ones_and_whole_documents():
     )
     assert (np.asarray(total) == 100).all()
     assert_mean(np.asarray(real)[:, 0] / 10, np.asarray(0.2))
-
-
-def test_documents_come_from_their_own_source():
-    target = jc.Categorical(np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([0.5, 0.5]))
-    silent = lambda model: eqx.tree_at(lambda m: m.probs, model, jnp.array([[1.0, 0.0], [1.0, 0.0]]))
-    fields = {"learner": jc.Tabular(document_length=5), "curate": silent, "split": "fixed"}
-    looped = loop(target=target, alpha=jc.Constant(0.5), n=jc.Constant(100), **fields)
-    record = lambda lineage, batch: (batch.real.counts, batch.synthetic.counts, batch.data.counts)
-    _, (real, synthetic, data) = jc.ensemble(looped, 2, lineages=2000, key=jr.key(22), record=record)
-    assert (synthetic.sum((-1, -2)) == 50).all() and (synthetic[..., 1] == 0).all() and (real + synthetic == data).all()
-    law, expected = np.array([0.5, 0.5]), np.zeros((2, 2))
-    for _ in range(5):
-        expected, law = expected + 10 * law[:, None] * target.probs, law @ np.asarray(target.probs)
-    assert_mean(real[:, 1], expected)
 
 
 @pytest.mark.parametrize("split", ["random", "fixed", "round"])
@@ -523,7 +509,7 @@ def assert_same(records, others):
     jax.tree.map(np.testing.assert_array_equal, drawn, list(others[1:]))
 
 
-def test_chosen_generations_hold_what_all_of_them_hold_there(precision):
+def test_chosen_generations_hold_what_all_of_them_hold_there():
     options = {"lineages": 6, "key": jr.key(26), "record": every_kind}
     last, everything = jc.ensemble(loop(), 14, **options)
     for at in (CHOSEN, np.array([3, 4, 9, 14])):
@@ -532,35 +518,12 @@ def test_chosen_generations_hold_what_all_of_them_hold_there(precision):
         jax.tree.map(np.testing.assert_array_equal, chosen_last, last)
 
 
-def test_chosen_generations_of_one_lineage_with_a_memory_are_those_of_all():
-    looped = loop(regime=jc.Subsample(jc.Accumulate()))
-    _, everything = jc.simulate(looped, 14, key=jr.key(27), record=every_kind)
-    _, records = jc.simulate(looped, 14, key=jr.key(27), record=every_kind, record_at=range(2, 15, 3))
-    assert_same(records, chosen(everything, range(2, 15, 3), axis=0))
-
-
 def test_other_generations_of_the_same_number_do_not_compile_anew():
     chex.clear_trace_counter()
     record = chex.assert_max_traces(lambda lineage, batch: batch.alpha, n=2)  # its shape, and its program
     for at in ((1, 2, 3), (4, 6, 9), (7, 8, 10)):
         _, alpha = jc.simulate(loop(), 10, key=jr.key(0), record=record, record_at=at)
         np.testing.assert_allclose(alpha, np.minimum(1, 0.6 * np.array(at) ** -0.4), rtol=1e-6)
-
-
-def test_what_is_not_recorded_is_neither_held_nor_computed(optimised):
-    def compiled(record_at, generations=200):
-        def run(key, alpha):
-            record = lambda lineage, batch: lineage.model.probs @ lineage.model.probs[:, None] * lineage.model.probs
-            looped = loop(target=jc.zipf(64), alpha=jc.Constant(alpha), n=jc.Constant(30))
-            return jc.ensemble(looped, generations, lineages=8, key=key, record=record, record_at=record_at)[1]
-
-        return jax.jit(jax.vmap(run)).lower(jr.split(jr.key(0), 2), jnp.array([0.1, 0.2])).compile()
-
-    few, everything = compiled((1, 100, 200)), compiled(None)
-    full = 2 * 8 * 200 * 64 * 4
-    assert everything.memory_analysis().temp_size_in_bytes + everything.memory_analysis().output_size_in_bytes > full
-    assert few.memory_analysis().temp_size_in_bytes + few.memory_analysis().output_size_in_bytes < full / 5
-    assert few.as_text().count(" conditional(") > everything.as_text().count(" conditional(")
 
 
 def test_chosen_generations_of_an_invalid_lineage_are_marked_whenever_it_became_so():

@@ -371,17 +371,6 @@ def test_only_pools_of_whole_numbers_overflow():
         assert _loop.in_range(looped, 4)
 
 
-def test_a_weighted_pool_is_subsampled_and_retained_whole():
-    """The weights of a float pool add up to n only after rounding, and n itself is more than float32 holds."""
-    for inner in (jc.Subsample(jc.Replace()), jc.Retain(previous=0.5, original=0.5)):
-        loop = jc.Loop(jc.zipf(6), jc.Tabular(), jc.Weighted(inner, 0.6), jc.Constant(0.3), jc.Constant(50))
-        _, records = jc.ensemble(loop, 3, lineages=32, key=jr.key(8))
-        assert np.isfinite(records["squared_error"]).all()
-    loop = jc.Loop(jc.zipf(6), jc.Tabular(), jc.Retain(previous=1.0), jc.Constant(0.3), jc.Constant(16777219))
-    _, totals = jc.simulate(loop, 2, key=jr.key(9), record=lambda lineage, batch: batch.data.counts.sum())
-    assert totals.tolist() == [16777219, 16777219]
-
-
 def test_a_curation_that_makes_no_law_of_the_blank_model_spoils_nothing():
     def without_first(model):
         left = model.probs.at[0].set(0.0)
