@@ -75,7 +75,7 @@ def refine(
       a constant ratio, in the natural logarithm (0.1: steps of 10 %).
     - `repeats`: what every point begins with.
     - `fresh`: in the end every point gets as many new repeats as it has, and those alone are returned. They decided
-      nothing, so means have no bias and intervals cover at their rate, at twice the cost.
+      nothing, so means have no bias, at twice the cost.
     - `axes`: two or more, ascending, evenly spaced or with a constant ratio of neighbours. Values become floats.
     - `store`: a sweep's folder. What it holds is not computed again, so a refinement that was killed is gone on with
       by the same call, and ends in the same dataset, as it does with a finer `resolution` later.
