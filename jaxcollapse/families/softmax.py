@@ -21,7 +21,7 @@ import jax.random as jr
 import numpy as np
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse._data import EMPTY, Counts
 from jaxcollapse._learner import AbstractLearner
@@ -104,10 +104,19 @@ class Softmax(AbstractLearner):
             raise ValueError(f"start: got weights of shapes {got}, expected {due}; try a model of the same learner")
         return self._model(self.start.weights, target)
 
-    def observe(self, model, n, *, key):
+    def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> Counts:
         return Tabular().observe(model, n, key=key)
 
-    def pool(self, target, source, alpha, n, split, *, key):
+    def pool(
+        self,
+        target: Categorical,
+        source: AbstractTable,
+        alpha: Float[Array, ""],
+        n: Int[Array, ""],
+        split: str,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Counts, Counts, Counts]:
         return Tabular().pool(target, source, alpha, n, split, key=key)
 
     def fit(self, data: Counts, model: LogLinear, *, key: PRNGKeyArray) -> LogLinear:
