@@ -1,22 +1,25 @@
 """Where the simulated risk crosses a level along one axis of a grid, with its uncertainty.
 
     d(b) = logit r̂(b) − logit level               with the covariance of r̂ at the grid's points, scaled alike
-    precise: d linear between neighbours          noisy: d a parabola, fitted to the points that may be the boundary
+    precise: d linear between neighbours          noisy: d a parabola, fitted to the points that may be the boundary,
+                                                  by least squares of r̂(b) − expit(d(b) + logit level)
     root: d = 0;    interval: {b : d(b)² ≤ z² Var d(b)}
 
 Each b is in {b : |r̂(b) − level| ≤ z s.e.(b)} as often as it should be. Where noise lets several points in, each by its
 own chance, the set falls apart, and the hull of its pieces covers too often: 98 % instead of 95 in the atlas. A curve
 through those points has no such fault: it crosses the level once, so its set is one piece, and about half as wide.
+It is fitted to r̂, not to its logit: where a mean comes near 1, or above it, as squared errors do, noise of no weight
+would be much. Nor is it weighted by the points' s.e.: those of skewed draws are small where the mean is.
 
 NumPy in, NumPy out. Source: Fieller's quadratic (1954).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Num
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 # A mean of 0, or of 1 and above (the risk's, not the diversity's, can be), enters a logit as this far from the edge.
 EDGE = 1e-4
@@ -86,19 +89,21 @@ def boundary(
         raise ValueError(f"values: got {values}, expected at least two, increasing")
     if (exact is None) != (exact_root is None):
         raise ValueError("exact: got one of exact and exact_root, expected both or neither")
-    logits = _logit_gap(np.moveaxis(mean, axis, -1), level)
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level}, expected a relative risk between 0 and 1; try level=0.5")
+    mean = np.moveaxis(mean, axis, -1)
     spread = np.moveaxis(spread, axis, -1) if covariance is None else spread
-    shape = logits[0].shape[:-1]
-    count = max(logits[0][..., 0].size, 1)
+    shape = mean.shape[:-1]
+    count = max(mean[..., 0].size, 1)
     tails = np.array([1 - confidence, 1 - confidence ** (1 / count), 1 - confidence ** (1 / len(values))]) / 2
-    rows = zip(*(x.reshape(-1, len(values)) for x in logits), spread.reshape(count, -1), strict=True)
+    rows = zip(mean.reshape(-1, len(values)), spread.reshape(count, -1), strict=True)
     z, z_band, z_clear = stats.norm.isf(tails).tolist()
-    found = [_slice(d, secant, slope, x, values, z, z_band, z_clear) for d, secant, slope, x in rows]
+    found = [_slice(r, x, values, level, z, z_band, z_clear) for r, x in rows]
     root, *ends, crossings, pieces = (np.array(column).reshape(shape) for column in zip(*found, strict=True))
     low, high, band_low, band_high = ends
     bias = None
     if exact is not None:
-        curve, *_ = _logit_gap(np.moveaxis(np.asarray(exact, float), axis, -1), level)
+        curve, _ = _logit_gap(np.moveaxis(np.asarray(exact, float), axis, -1), level)
         bias = np.vectorize(lambda d: _middle_root(d, values)[0], signature="(n)->()")(curve) - exact_root
     return Boundary(root, low, high, band_low, band_high, crossings, pieces, bias)
 
@@ -117,18 +122,17 @@ def count_lineages(x: np.ndarray, axis: int) -> int:
     return np.shape(x)[axis]
 
 
-def _logit_gap(mean: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """d = logit r̂ − logit level, and two scales for the s.e. of r̂: the secant d / (r̂ − level), with which |d| ≤ z s.e.
-    iff |r̂ − level| ≤ z s.e. of r̂, and the derivative, which makes it that of the logit."""
-    if not 0 < level < 1:
-        raise ValueError(f"level: got {level}, expected a relative risk between 0 and 1; try level=0.5")
+def _logit_gap(mean: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """d = logit r̂ − logit level, and the secant d / (r̂ − level), a scale for the s.e. of r̂ with which |d| ≤ z s.e.
+    iff |r̂ − level| ≤ z s.e. of r̂."""
     r = np.where(mean <= 0, EDGE, np.where(mean >= 1, 1 - EDGE, mean))
     gap, distance, slope = special.logit(r) - special.logit(level), r - level, 1 / np.maximum(r * (1 - r), 1e-30)
-    return gap, np.where(distance == 0, slope, gap) / np.where(distance == 0, 1.0, distance), slope
+    return gap, np.where(distance == 0, slope, gap) / np.where(distance == 0, 1.0, distance)
 
 
-def _slice(gap, secant, slope, spread, values, z, z_band, z_clear):
+def _slice(mean, spread, values, level, z, z_band, z_clear):
     """(root, low, high, band_low, band_high, crossings, pieces) of one slice; N s.e. or N² covariances of r̂."""
+    gap, secant = _logit_gap(mean, level)
     root, crossings = _middle_root(gap, values)
     if np.isnan(gap).any() or np.isnan(spread).any():
         return root, *[np.nan] * 4, crossings, 0
@@ -138,7 +142,7 @@ def _slice(gap, secant, slope, spread, values, z, z_band, z_clear):
     if np.isnan(root):
         return root, low, high, *_hull(gap, scaled, values, root, z_band)[:2], crossings, pieces
     inside = _window(gap, scaled, values, root, z_clear)
-    if curve := _curve(gap, slope[:, None] * cov * slope, values, inside):
+    if curve := _curve(mean, cov, values, level, inside):
         return curve(0.0)[0], *curve(z), *curve(z_band), crossings, pieces
     found = []
     for quantile in (z, z_band):
@@ -163,23 +167,29 @@ def _window(gap, cov, values, root, z) -> slice:
     return slice(before.max(initial=0), after.min(initial=len(gap) - 1) + 1)
 
 
-def _curve(gap, cov, values, inside):
-    """z -> the ends of {b : q(b)² ≤ z² Var q(b)} about the root of a parabola q, by least squares, and z = 0: the root.
+def _curve(mean, cov, values, level, inside):
+    """z -> the ends of {b : q(b)² ≤ z² Var q(b)} about the root of a parabola q, and z = 0: the root.
 
+    q is the least-squares fit of expit(q + logit level) to r̂, its variance that of r̂ through the fit.
     None where nothing lies inside, no parabola fits, or it has no root that can be told from its turning point.
     """
     more = math.ceil((WIDER - 1) * (inside.stop - inside.start - 2) / 2)
     wide = slice(max(inside.start - more, 0), inside.stop + more)
     limits = -np.inf if wide.start == 0 else values[wide][0], np.inf if wide.stop >= len(values) else values[wide][-1]
-    gap, cov, values = gap[wide], cov[wide, wide], values[wide]
+    mean, cov, values = mean[wide], cov[wide, wide], values[wide]
     se, at = np.sqrt(np.diag(cov)), values.mean()
-    if more <= 0 or len(gap) < 4 or not (se > 0).all():
+    if more <= 0 or len(mean) < 4 or not (se > 0).all():
         return None
     design = np.vander(values - at, 3)
-    solve = np.linalg.pinv(design)
-    c, v = solve @ gap, solve @ cov @ solve.T
-    if np.sum(((gap - design @ c) / se) ** 2) > special.chdtri(len(gap) - 3, MISFIT):
+    fitted = lambda c: special.expit(design @ c + special.logit(level))
+    sensitivity = lambda c: design * (fitted(c) * (1 - fitted(c)))[:, None]
+    start = np.linalg.pinv(design) @ np.clip(_logit_gap(mean, level)[0], -3, 3)
+    jac: Any = sensitivity  # SciPy's types know its names alone
+    c = optimize.least_squares(lambda c: fitted(c) - mean, start, jac, method="lm").x
+    if np.sum(((mean - fitted(c)) / se) ** 2) > special.chdtri(len(mean) - 3, MISFIT):
         return None
+    solve = np.linalg.pinv(sensitivity(c))
+    v = solve @ cov @ solve.T
     fine = np.linspace(values[0], values[-1], 1 + FINE * (len(values) - 1))
     basis = np.vander(fine - at, 3)
     q = basis @ c
