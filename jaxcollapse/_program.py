@@ -6,7 +6,9 @@
 A block is as wide as its largest array fits the cache of a core (`CACHE`), yet leaves every thread four blocks or more.
 """
 
+import contextlib
 import functools
+import gc
 import hashlib
 import json
 import re
@@ -80,7 +82,20 @@ def trace(plan: Plan) -> Program:
 
     key, *rest = _arguments(plan, plan.columns, np.zeros(1, int), alone=True)
     point = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rest)
-    return Program(jax.jit(one).trace(key, *point), variables)
+    with _uncollected():
+        return Program(jax.jit(one).trace(key, *point), variables)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's garbage collector: a trace makes many objects and drops none, a sixth of its time is lost."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 class Kernel(NamedTuple):
@@ -191,6 +206,13 @@ def width(plan: Plan, program: Program) -> int:
     # and log of what is left over in another way.
     chosen = max(-(-plan.points // (turns * workers)), min(8, most))
     return -(-chosen // 8) * 8 if most >= 8 else chosen
+
+
+def peak(plan: Plan, program: Program) -> int:
+    """Bytes that the process takes, roughly: what it holds now, the compiler, the results and the blocks under way."""
+    largest = max(_largest(program.traced.jaxpr.jaxpr), 1)
+    blocks = ARRAYS * largest * width(plan, program) * threads()
+    return _held() + COMPILER + COPIES * plan.points * program.bytes + blocks
 
 
 def _room(plan: Plan, program: Program) -> int:

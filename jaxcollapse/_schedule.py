@@ -136,10 +136,15 @@ def check(alpha: Schedule, n: Schedule, generations: int) -> None:
     if isinstance(generations, bool) or not isinstance(generations, int | np.integer) or generations < 1:
         raise ValueError(f"generations: got {generations!r}, expected a whole number of at least 1; try 300")
     with jax.ensure_compile_time_eval():  # concrete misuse is found inside a jitted function too
-        check_at(alpha, n, jnp.arange(generations + 1))
+        check_at(alpha, n, np.arange(generations + 1))
 
 
-def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
+def is_traced(schedule: Schedule) -> bool:
+    """Whether some parameter of it is known only when the program runs."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(schedule))
+
+
+def check_at(alpha: Schedule, n: Schedule, times: Int[Array | np.ndarray, " times"]) -> None:
     """`check` at these generations."""
     for name, schedule, rule, expected in (
         ("alpha", alpha, mixture_weight, "a mixture weight in [0, 1]"),
@@ -147,7 +152,7 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
     ):
         if not callable(schedule):
             raise ValueError(f"{name}: got {brief(schedule)}, expected a callable t -> value; try jc.Constant(...)")
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(schedule)):
+        if is_traced(schedule):
             continue
         try:
             _, inside = _at_each(rule, schedule, times)
@@ -164,14 +169,14 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array, " times"]) -> None:
         if isinstance(inside, Tracer) or bool(inside.all()):
             continue
         t = times[int(np.argmin(np.asarray(inside)))]
-        got = np.asarray(_number(schedule(t)))
+        got = np.asarray(_number(schedule(jnp.asarray(t))))
         raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; try {_advice(name, got)}")
 
 
 def _at_each(
     rule: Callable[..., tuple[Num[Array, " times"], Bool[Array, " times"]]],
     schedule: Schedule,
-    times: Int[Array, " times"],
+    times: Int[Array | np.ndarray, " times"],
 ) -> tuple[Num[Array, " times"], Bool[Array, " times"]]:
     """rule(schedule, t) for every t; a schedule of ours takes them all at once, where an eager vmap needs 10 ms."""
     if isinstance(schedule, Constant | PowerLaw | Exponential):

@@ -20,7 +20,10 @@ from jaxcollapse._store import DONE, RUN, Table, begin
 from jaxcollapse._sweep import sweep
 
 TOY = """
+import signal
 import sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
 
 import jax
 import jax.numpy as jnp
