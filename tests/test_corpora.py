@@ -106,6 +106,26 @@ def test_contexts_of_a_truncated_vocabulary_are_nearly_stationary():
     assert abs(pi @ np.asarray(law.probs, np.float64) - pi).sum() / 2 < 0.1
 
 
+@pytest.mark.parametrize("name", ["shakespeare", "king_james"])
+def test_shipped_texts_are_printable_and_have_their_recorded_checksum(name):
+    ids, about = corpora.text(name), corpora.sources()[name]["shipped_text"]
+    assert ids.dtype == np.uint8 and ids.shape == (about["bytes"],) and ids.min() >= 32 and ids.max() < 127
+    raw = bytes(ids)
+    assert hashlib.sha256(raw).hexdigest() == about["sha256"]
+    assert b"  " not in raw and not set(raw) & set(b"_*[]#<>\\&")  # no white space to spare, and no markup
+    assert raw.startswith(b"In the beginning God created" if name == "king_james" else b"Nay, but this dotage")
+
+
+def test_a_text_as_letters_speaks_of_the_tokens_of_the_letter_table():
+    ids, table = corpora.text(tokens="letter"), corpora.load("letters", order=2)
+    letters = "".join(np.asarray(table.tokens)[ids[:41]])
+    assert letters == "nay but this dotage of our generals oerfl"
+    counts = np.zeros((27, 27), int)
+    np.add.at(counts, (ids[:-1], ids[1:]), 1)
+    own, due = counts / counts.sum(), table.counts / table.counts.sum()
+    assert (counts <= table.counts).all() and abs(own - due).sum() / 2 < 0.03  # ten plays of the table's 38
+
+
 def test_what_is_not_shipped_is_refused():
     with pytest.raises(ValueError, match="name: got 'hamlet', expected one of shakespeare, king_james, letters"):
         corpora.load("hamlet")
@@ -114,6 +134,10 @@ def test_what_is_not_shipped_is_refused():
             corpora.load("shakespeare", vocab)
     with pytest.raises(ValueError, match="order: got 3"):
         corpora.shakespeare(order=3)
+    with pytest.raises(ValueError, match="name: got 'letters', expected one of shakespeare, king_james; try your own"):
+        corpora.text("letters")
+    with pytest.raises(ValueError, match="tokens: got 'word', expected 'byte' or 'letter'"):
+        corpora.text(tokens="word")
     with pytest.raises(ValueError, match="counts: got no count in row 0"):
         corpora.shakespeare(vocab=1, order=2)
 
@@ -127,6 +151,7 @@ def test_only_what_is_spoken_in_a_play_is_counted():
     )
     assert build["words"](build["spoken"](play)) == ["o'er", "the", "hill", "who's", "there"]
     assert "".join(build["spelled"](["o'er", "the"])) == "oer the"
+    assert build["printable"]("\u201cO\\, caf\u00e9\u2019s\r\n  \u00e6on\u201d") == "\"O, cafe's aeon\""
     assert build["verses"]('x = Bible(V.K, """\nAnd [it was] so.""", {}, False)') == "\nAnd [it was] so."
 
 

@@ -4,12 +4,15 @@
     p_star = corpora.shakespeare(vocab=1000, order=2)        the next word given the previous one
     p_star = from_text("novel.txt", vocab=1000)              your text; the last token stands for all other words
     print(corpora.read("novel.txt", vocab=1000))             what it covers: tokens, types, entropies, coverage
+    ids = corpora.text("shakespeare")                        the text itself, for models of sequences: jc.Text(ids, 64)
+    images, held_out = corpora.digits()                      8 × 8 grey images: the law that draws them, and a test set
 
 Shipped tables leave the unknown token out and renormalise: it would hold a fifth of the mass and, as one token, none of
 its diversity. `from_text` keeps it. `experiments/build_corpora.py` rebuilds the tables and says what is counted;
 SOURCES.json, beside them, holds origin, licence, coverage, entropies and checksums. Nothing is downloaded.
 """
 
+import bz2
 import importlib.resources
 import json
 import logging
@@ -18,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
-from jaxcollapse.corpora._corpus import UNKNOWN, Corpus, entropies, rank, table, words
+from jaxcollapse.corpora._corpus import UNKNOWN, Corpus, entropies, rank, spelled, table, words
+from jaxcollapse.corpora._digits import digits
 from jaxcollapse.families.tabular import Categorical
 
-__all__ = ["UNKNOWN", "Corpus", "from_text", "king_james", "letters", "load", "read", "shakespeare", "sources"]
+__all__ = ["UNKNOWN", "Corpus", "digits", "from_text", "king_james", "letters"]
+__all__ += ["load", "read", "shakespeare", "sources", "text"]
 
 # An uncapped bigram table above this many types would take gigabytes: the cap has to be asked for.
 _LARGEST_UNCAPPED = 4096
@@ -71,6 +77,28 @@ def load(name: str, vocab: int | None = None, order: int = 1) -> Corpus:
 def sources() -> dict[str, Any]:
     """What SOURCES.json records of each shipped corpus."""
     return json.loads(importlib.resources.files(__name__).joinpath("SOURCES.json").read_text(encoding="utf-8"))
+
+
+def text(name: str = "shakespeare", tokens: str = "byte") -> UInt8[np.ndarray, " n"]:
+    """A shipped text of about 1 MB as token ids, one after another: what `jc.Text(ids, length)` takes.
+
+    name     "shakespeare", what is spoken in ten tragedies; "king_james", the beginning of the King James Bible
+    tokens   "byte": printable ASCII, ids 32 to 126, `bytes(ids).decode()` reads it; one space for all white space
+             "letter": a to z and the space between words, 27 tokens with the ids of `letters`: an id is a place in
+             `load("letters").tokens`, so that text and table speak of the same tokens
+
+    SOURCES.json holds origin, licence and checksum. Errors: `ValueError` for a name or tokens that are not shipped.
+    """
+    shipped = [key for key, about in sources().items() if "shipped_text" in about]
+    if name not in shipped:
+        raise ValueError(f"name: got {name!r}, expected one of {', '.join(shipped)}; try your own jc.Text(ids, length)")
+    if tokens not in ("byte", "letter"):
+        raise ValueError(f"tokens: got {tokens!r}, expected 'byte' or 'letter'")
+    raw = bz2.decompress(importlib.resources.files(__name__).joinpath(f"{name}.txt.bz2").read_bytes())
+    if tokens == "byte":
+        return np.frombuffer(raw, np.uint8)
+    index = {letter: i for i, letter in enumerate(load("letters").tokens)}
+    return np.array([index[letter] for letter in spelled(words(raw.decode("ascii")))], np.uint8)
 
 
 def from_text(

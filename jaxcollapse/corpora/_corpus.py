@@ -68,6 +68,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text).lower().replace("’", "'"))
 
 
+def spelled(words: Sequence[str]) -> list[str]:
+    """Words as letters: joined by one space, apostrophes taken out, anything but a–z read as a space."""
+    return list(re.sub(r"[^a-z]+", " ", " ".join(words).replace("'", "")))
+
+
 def rank(units: Sequence[str] | Sequence[int]) -> tuple[list, Int[np.ndarray, " n"]]:
     """The types by falling frequency, ties in their own order, and the text as ranks 0, 1, … in that list."""
     counter = Counter(units)
