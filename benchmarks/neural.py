@@ -7,7 +7,9 @@
     step by step     a Python loop over lineages, generations and steps, each step a compiled JAX function
     NumPy, PyTorch   the same loop by hand; PyTorch, on one thread, where it is installed
 
-    python benchmarks/neural.py [--quick] [--json out.json]
+Transformers, training tokens per second: see `neural_transformer.py`, which is the second part of the same run.
+
+    python benchmarks/neural.py [--only softmax|transformer] [--quick] [--json out.json]
 """
 
 import argparse
@@ -142,10 +144,22 @@ def rate(call, lineages, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("softmax", "transformer"))
     parser.add_argument("--quick", action="store_true", help="one short turn")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    turns, seconds = (1, 0.05) if options.quick else (TURNS, 1.0)
+    print(f"{platform.processor() or platform.machine()}, {jax.default_backend()}, jax {jax.__version__}, "
+          f"NumPy {np.__version__}, optax {version('optax')}; V = {V}, {STEPS} steps a fit")  # fmt: skip
+    rows = {}
+    if options.only != "transformer":
+        rows |= softmax_rates(*((1, 0.05) if options.quick else (TURNS, 1.0)))
+    if options.only != "softmax":
+        rows |= importlib.import_module("neural_transformer").rates(options.quick)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+
+
+def softmax_rates(turns, seconds):
     found = rivals()
     for call, *_ in found.values():
         call(0)
@@ -154,17 +168,16 @@ def main():
         for name, (call, _, lineages) in found.items():
             rates[name].append(rate(call, lineages, seconds))
     base = np.array(rates["JAX, step by step"])
-    print(f"{platform.processor() or platform.machine()}, {jax.default_backend()}, jax {jax.__version__}, "
-          f"NumPy {np.__version__}, optax {version('optax')}; V = {V}, {STEPS} steps a fit")  # fmt: skip
     rows = {}
     for name, (_, compile_seconds, _) in found.items():
         ratio = np.array(rates[name]) / base
         rows[name] = {"fits_per_second": float(np.median(rates[name])), "compile_seconds": compile_seconds}
         rows[name]["ratio"] = [float(np.median(ratio)), float(ratio.min()), float(ratio.max())]
-        print(f"{name:26s} {np.median(rates[name]):10.1f} fits/s   {np.median(ratio):7.2f} "
-              f"({ratio.min():.2f}–{ratio.max():.2f}) times step by step   compiled in {compile_seconds:.1f} s")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        print(
+            f"{name:26s} {np.median(rates[name]):10.1f} fits/s   {np.median(ratio):7.2f} "
+            f"({ratio.min():.2f}–{ratio.max():.2f}) times step by step   compiled in {compile_seconds:.1f} s"
+        )
+    return rows
 
 
 if __name__ == "__main__":

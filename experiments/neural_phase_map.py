@@ -6,7 +6,7 @@
 
 A table is what a softmax learns as its fit converges. Where a token is lost its best logit is −∞: training that stops
 leaves it a probability, and training that goes on from there has to come back from far below.
-Source of the recursion: arXiv 2602.10531.
+Source of the recursion: arXiv 2602.10531. A transformer on sequences: `neural_phase_transformer.py`.
 
     jaxcollapse run experiments/neural_phase_map.py
 """

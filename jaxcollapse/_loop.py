@@ -295,8 +295,10 @@ def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
     """Raises `ValueError` for what is not a key, and where concrete schedules are out of range."""
     if not isinstance(key, jax.Array | np.ndarray):
         raise ValueError(f"key: got {brief(key)}, expected a PRNG key; try jax.random.key(0)")
+    if _schedule.is_traced(loop.n):
+        return _schedule.check(loop.alpha, loop.n, generations)
     with jax.ensure_compile_time_eval():  # concrete misuse is found inside a jitted function too
-        _, n_t = _schedule.evaluate(loop.alpha, loop.n, generations)
+        n_t = _schedule.evaluate(loop.alpha, loop.n, generations)[1]
         pool = loop.regime.largest_pool(n_t)
         overflows = not isinstance(pool, Tracer) and bool(pool >= _schedule.largest_size())
         if isinstance(loop.learner, AbstractEstimator) and not isinstance(n_t, Tracer):

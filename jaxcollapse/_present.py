@@ -51,6 +51,7 @@ def planned(plan: "Plan") -> dict[str, Any]:
             n: {**dict(zip(v.dims, v.shape, strict=True)), "dtype": str(v.dtype)} for n, v in program.variables.items()
         },
         "bytes": plan.points * program.bytes,
+        "peak_bytes": _program.peak(plan, program),
     }
 
 

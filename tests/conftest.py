@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("ci")
 QUICKLY = {"families", "theory", "test_loop.py", "test_regimes.py", "test_curate.py", "test_common_random_numbers.py"}
 QUICKLY |= {"test_metrics.py", "test_experiments.py", "test_real_text.py", "test_exhaustion.py", "test_scaling_laws.py"}
 QUICKLY |= {"test_phase_atlas.py", "test_docs.py", "test_optimal_schedule.py", "test_urns.py"}
+QUICKLY |= {"test_text_metrics.py", "test_calibration.py"}
 MEMORY = 1.5e6  # KiB (on Linux), a worker that has once held more forgets after each file what it has compiled
 
 

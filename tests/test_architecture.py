@@ -47,8 +47,9 @@ def test_theory_imports_no_loop_and_no_family(name):
     assert ours(imports(FILES[name])) <= {"theory", "_schedule"}
 
 
-def test_metrics_import_nothing_of_ours():
-    assert not ours(imports(FILES["metrics"]))
+@pytest.mark.parametrize("name", ["metrics", "text_metrics", "calibration"])
+def test_metrics_import_nothing_of_ours(name):
+    assert not ours(imports(FILES[name]))
 
 
 @pytest.mark.parametrize("name", ["_sweep", "_store", "_dataset", "_program", "_remote", "phase", "plot"])

@@ -130,6 +130,13 @@ def test_a_dry_run_says_what_would_run_and_leaves_no_trace(toy, tmp_path):
     assert list(tmp_path.iterdir()) == [toy]
 
 
+def test_a_dry_run_states_the_memory(toy):
+    """The compiler's share always; results three times over, and the arrays of the blocks, where they are large."""
+    asked = ("run", "toy.py", "--dry-run", "--json", "--set")
+    few, many = (json.loads(call(*asked, f"size={size}").stdout)["peak_bytes"] for size in (3, 10**6))
+    assert few > 2**28 and many - few > 3 * 6 * 4e6 + 4e6
+
+
 def test_a_dry_run_reports_what_was_asked_for(toy):
     report = json.loads(call("run", "toy.py", "--dry-run", "--json", "--seed", 5, "--set", "size=2").stdout)
     assert report["seed"] == 5 and report["settings"] == {"size": 2, "scale": 1.0}

@@ -111,9 +111,14 @@ def unlike(here, data: xr.Dataset) -> str:
             return f"run with other values of {name}"
     settings = json.loads(data.attrs["settings"])
     for name, parameter in inspect.signature(here.experiment).parameters.items():
-        if name in settings and name not in FREE and settings[name] != parameter.default:
+        if name in settings and name not in FREE and settings[name] != _stored(parameter.default):
             return f"run with {name}={settings[name]}, not {parameter.default}"
     return ""
+
+
+def _stored(value):
+    """A default as a store holds it: a tuple is a list there."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def judged(claim: Claim, store: Store) -> Row:

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 from experiments.ledger import estimates as by
+from experiments.ledger import neural
 from experiments.ledger.estimates import Measure
 
 
@@ -172,4 +173,21 @@ CLAIMS = (
           "missing_mass", by.lost_exponent(0), "→ 0.5"),
     Claim(HERE, "… the same exponent with α = 1/16", "missing_mass", by.lost_exponent(2), "→ 0.5"),
     Claim(HERE, "… at a price: E(α)/E(1), α = 1/16", "missing_mass", by.lost_ratio(2), "→ f^−c = 1.853"),
+    # ── learners that are trained by gradient descent ──
+    Claim(MIXTURE, "Learners by gradient descent follow the recursion: softmax, n = 10⁴, α = 0.19, r_50",
+          "neural_phase_map", neural.softmax("scratch", -1, 6)),
+    Claim(HERE, "… but lose less if stopped early: n = 24, α = 0, from scratch, r_50 over a table's",
+          "neural_phase_map", neural.softmax("scratch", 1, 0, over_table=True), below=1),
+    Claim(NATURE, "Three errors of a softmax, by gradient descent: the risk is the sum of their terms",
+          "optimisation_error", by.errors((1, 1, 1))),
+    Claim(DEY, "Logistic regression, accumulated data: error of β at t = 50 over the first, n = 10⁵",
+          "logistic", neural.logistic("accumulate"), "→ 1.6449"),
+    Claim(DEY, "… subsampled", "logistic", neural.logistic("subsample"), "→ 2.9348"),
+    Claim(DEY, "… replaced: as t + 1", "logistic", neural.logistic("replace"), "51"),
+    Claim(HERE, "Fitting probabilities, not samples: table, n = 100, α = 0.001, r_100",
+          "distillation", neural.distilled("table", "distilled", 1, 1), "→ 1/(n (2 − α) − (1 − α))"),
+    Claim(NATURE, "An autoencoder of digits without real data loses variance: clean draws, t = 10 over 0",
+          "vae_digits", neural.autoencoder("digits", "pixel", 0.0, 0.0), "→ 0", below=1),
+    Claim(HERE, "Without real data a model says too much: slope of the truth on a table's p at t = 10",
+          "calibration", neural.slope("table", 0.0)),
 )  # fmt: skip

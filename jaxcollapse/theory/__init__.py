@@ -3,6 +3,7 @@
     risk           r_t, its covariance, diversity, equilibria, thresholds, spectrum, contexts
     moments        the exact variance of one lineage's squared error
     curation       smoothing, a fixed law, a datastore; where temperature and reward lead; networks
+    distillation   probabilities fitted instead of samples
     drift          laws of token counts, fixation, turnover, additive metrics
     extinction     lost tokens: survivors, hapaxes, effective draws
     founders       next-token tables: lost pairs, exactly; originals drawn anew in every generation
@@ -34,6 +35,12 @@ from jaxcollapse.theory._curation import (
     dirichlet_risk,
     retrieval,
     smoothed,
+)
+from jaxcollapse.theory._distillation import (
+    distilled_context_risk,
+    distilled_plateau,
+    distilled_recursion,
+    distilled_risk,
 )
 from jaxcollapse.theory._drift import (
     TwoTokenChain,
@@ -171,6 +178,10 @@ __all__ = [
     "debiased",
     "dirichlet_limit",
     "dirichlet_risk",
+    "distilled_context_risk",
+    "distilled_plateau",
+    "distilled_recursion",
+    "distilled_risk",
     "distinct",
     "diversity",
     "diversity_recursion",

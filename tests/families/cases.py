@@ -16,6 +16,8 @@ def state(model):
         case jc.GaussianMixture() | jc.KernelDensity():
             mean = model.normals.weights @ model.normals.centres
             return jnp.concatenate([mean, model.normals.weights @ model.normals.centres**2])
+        case jc.VariationalModel():
+            return jnp.append(model.decode(jnp.zeros(1)), model.variance)
         case jc.Poisson() | jc.Bernoulli() | jc.ExponentialLaw():
             return model.mean[None]
     return model.probs.ravel()
@@ -30,6 +32,7 @@ FAMILIES = {
     "contexts": lambda: (_table(), jc.Tabular()),
     "retrieval": lambda: (jc.zipf(4), jc.Retrieval(jc.Tabular(), weight=0.0)),
     "softmax": lambda: (_table(), jc.Softmax(steps=150)),
+    "distilled": lambda: (_table(), jc.Distilled(jc.Tabular())),
     "network": lambda: (_table(), jc.Nodes(jc.Tabular())),
     "gaussian": lambda: (jc.Normal(0.5, 2.0), jc.Gaussian()),
     "gaussian 2d": lambda: (jc.Normal(np.array([0.0, 1.0]), np.array([[1.0, 0.5], [0.5, 2.0]])), jc.Gaussian()),
@@ -45,6 +48,11 @@ FAMILIES = {
         jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))),
         jc.Kernel(0.5, capacity=64),
     ),
+    "vae": lambda: (
+        jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))),
+        jc.Autoencoder(1, 0, "learned", capacity=64, rate=0.02, steps=10, batch_size=None),
+    ),
 }
-ABSORBED = ("tabular", "contexts", "retrieval", "network", "gaussian", "gaussian 2d", "bernoulli", "mixture")
-LIMITED = ("mixture", "kernel")  # samples are held in as many atoms as there are slots
+ABSORBED = ("tabular", "contexts", "retrieval", "distilled", "network", "gaussian", "gaussian 2d", "bernoulli")
+ABSORBED += ("mixture",)
+LIMITED = ("mixture", "kernel", "vae")  # samples are held in as many atoms as there are slots

@@ -9,10 +9,10 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 import jaxcollapse as jc
-from tests.helpers import t_bound
+from tests.helpers import assert_mean, t_bound
 
 TABLE = np.array([[5, 3, 2], [1, 1, 8], [4, 4, 2], [10, 1, 1]])
 TARGET = jc.Categorical(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2], [0.8, 0.1, 0.1]]))
@@ -97,6 +97,23 @@ def test_converged_lineages_follow_the_exact_risk():
     due = jc.metrics.diversity(target.probs) * jc.theory.risk(alpha, n, generations)[1:]
     t = (risk.mean(0) - np.asarray(due)) / (risk.std(0, ddof=1) / 400**0.5)
     assert abs(t).max() <= t_bound(generations, 400)
+
+
+def test_an_early_stop_removes_the_collapse_of_tables():
+    """α = 0, two tokens, 10 draws: the counts are a Markov chain whose rows are Binomial(10, f(N/10)), f the fit."""
+    n, p, steps, generations = 10, 0.7, 4, 40
+    share, logit = np.arange(n + 1) / n, np.zeros(n + 1)
+    for _ in range(steps):
+        logit = logit + 2 * (share - special.expit(logit))  # W_1 − W_0, at rate 1
+    f = special.expit(logit)
+    law, rows = stats.binom.pmf(range(n + 1), n, p), stats.binom.pmf(range(n + 1), n, f[:, None])
+    due = np.array([(law := law @ rows) @ (2 * f * (1 - f)) for _ in range(generations)])
+    learner = jc.Softmax(optimiser=optax.sgd, rate=1.0, steps=steps)
+    loop = jc.Loop(jc.Categorical(np.array([1 - p, p])), learner, jc.Replace(), jc.Constant(0.0), jc.Constant(n))
+    found = jc.ensemble(loop, generations, lineages=1000, key=jr.key(4))[1]["diversity"]
+    assert_mean(found, due)
+    table = 2 * p * (1 - p) * (1 - 1 / n) ** (generations + 1)  # exact, on its way to 0
+    assert abs(due[-1] - due[-10]) < 1e-4 and due[-1] > 50 * table
 
 
 def test_a_rate_is_swept_in_one_program():
