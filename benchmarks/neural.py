@@ -7,9 +7,10 @@
     step by step     a Python loop over lineages, generations and steps, each step a compiled JAX function
     NumPy, PyTorch   the same loop by hand; PyTorch, on one thread, where it is installed
 
-Transformers, training tokens per second: see `neural_transformer.py`, which is the second part of the same run.
+Transformers, training tokens per second, and a whole run of 32 lineages (some 13 minutes): see
+`neural_transformer.py`, the second and third part of the same run.
 
-    python benchmarks/neural.py [--only softmax|transformer] [--quick] [--json out.json]
+    python benchmarks/neural.py [--only softmax|transformer|lineages] [--quick] [--json out.json]
 """
 
 import argparse
@@ -144,17 +145,19 @@ def rate(call, lineages, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("softmax", "transformer"))
+    parser.add_argument("--only", choices=("softmax", "transformer", "lineages"))
     parser.add_argument("--quick", action="store_true", help="one short turn")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {jax.default_backend()}, jax {jax.__version__}, "
           f"NumPy {np.__version__}, optax {version('optax')}; V = {V}, {STEPS} steps a fit")  # fmt: skip
-    rows = {}
-    if options.only != "transformer":
+    rows, transformer = {}, importlib.import_module("neural_transformer")
+    if options.only in (None, "softmax"):
         rows |= softmax_rates(*((1, 0.05) if options.quick else (TURNS, 1.0)))
-    if options.only != "softmax":
-        rows |= importlib.import_module("neural_transformer").rates(options.quick)
+    if options.only in (None, "transformer"):
+        rows |= transformer.rates(options.quick)
+    if options.only in (None, "lineages"):
+        rows |= transformer.lineages(options.quick)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
 

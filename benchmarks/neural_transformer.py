@@ -3,8 +3,9 @@
     about 110,000 parameters (2 layers, width 64, 4 heads), bytes of Shakespeare, Adam, batches of 16 sequences of 64
     a second and a CPU second: the second one is what counts where other work shares the cores
 
-The second part of `neural.py`. A generation is a fit and n sequences drawn; what 32 lineages × 10 generations take is
-computed from the two rates, at BUDGET training tokens of each model and 512 sequences drawn.
+The second part of `neural.py`. A generation is a fit of BUDGET training tokens and 512 sequences drawn. The third part
+runs 32 such lineages for 10 generations without real data, as a sweep whose blocks are one lineage each: a thread a
+core, one model a thread.
 """
 
 import functools
@@ -44,11 +45,27 @@ def rates(quick):
         low, high = rows[name]["ratio"][1:]
         print(f"{name:28s} {middle[0]:9,.0f} tokens/s {middle[1]:9,.0f} a CPU second, {np.median(ratio[:, 1]):.2f} "
               f"({low:.2f}–{high:.2f}) times one model; compiled in {seconds:.1f} s")  # fmt: skip
-    fits, drawn = LINEAGES * (GENERATIONS + 1) * BUDGET, LINEAGES * GENERATIONS * DRAWN * LENGTH
-    many = next(x for name, x in rows.items() if "side" in name)
-    cpu = fits / many["per_cpu_second"] + drawn / rows["ours, drawn"]["per_cpu_second"]
-    print(f"{LINEAGES} lineages × {GENERATIONS} generations, {BUDGET:,} tokens a fit: {cpu / 60:.0f} CPU minutes")
     return rows
+
+
+def lineages(quick):
+    """Seconds and CPU seconds of 32 lineages × 10 generations, and their cross-entropy on real text."""
+    number, generations, steps = (2, 1, 2) if quick else (LINEAGES, GENERATIONS, BUDGET // (BATCH * LENGTH))
+
+    def experiment(alpha, *, key):
+        text = jc.Text(jc.corpora.text("shakespeare"), LENGTH)
+        loop = jc.Loop(text, learner(steps), jc.Replace(), jc.Constant(alpha), jc.Constant(float(DRAWN)))
+        record = lambda lineage, batch: lineage.model.summary(text)["cross_entropy"]
+        return {"cross_entropy": ("generation", jc.simulate(loop, generations, key=key, record=record)[1])}
+
+    start, cpu = time.perf_counter(), time.process_time()
+    table = jc.sweep(experiment, key=jr.key(0), repeats=number, chunk=1, alpha=[0.0])
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    x = table.cross_entropy.isel(alpha=0).transpose("repeat", "generation").values.astype(float)
+    ends = [f"{x[:, t].mean():.3f} ± {x[:, t].std(ddof=1) / number**0.5:.3f}" for t in (0, -1)]
+    print(f"{number} lineages × {generations} generations, {steps * BATCH * LENGTH:,} training tokens a fit: "
+          f"{seconds:.0f} s, {cpu:.0f} CPU seconds; nats a byte on real text {ends[0]} at t = 1, {ends[1]} at the end")
+    return {"lineages × generations": {"seconds": seconds, "cpu_seconds": cpu, "cross_entropy": x.mean(0).tolist()}}
 
 
 def timed(call, tokens):

@@ -44,22 +44,19 @@ def experiment(decay, growth, *, key, lineages=256, generations=100, vocab=256):
 def sweep(points, store=None, memory=None, processes=None, **settings):
     """A square grid of about so many points; its dataset."""
     import functools
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
 
     import jax
     import numpy as np
 
     import jaxcollapse as jc
+    from jaxcollapse import _executors
 
     side = max(2, round(points**0.5))
     axes = {"growth": np.linspace(0, 2, side), "decay": np.linspace(0, 2, side)}
     function = functools.partial(experiment, **settings)
     asked = {"key": jax.random.key(0), "store": store, "memory": memory, **axes}
-    if processes is None:
-        return jc.sweep(function, **asked)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return jc.sweep(function, executor=pool, **asked)
+    with _executors.choose(processes=processes, dask=None, slurm=None) as (executor, _):
+        return jc.sweep(function, executor=executor, **asked)
 
 
 def child(code, **environment):
@@ -116,12 +113,14 @@ def shared_out(points, settings):
     for devices in (1, 2, 8):
         flags = f"--xla_force_host_platform_device_count={devices}"
         code = f"table = sweeps.sweep({points}, **{settings!r})\n{SHOW}"
-        found[f"{devices} devices" if devices > 1 else "threads"], _ = child(code, XLA_FLAGS=flags)
+        inside, seconds = child(code, XLA_FLAGS=flags)
+        found[f"{devices} devices" if devices > 1 else "threads"] = inside | {"process": seconds}
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "run")
             code = f"table = sweeps.sweep({points}, store={path!r}, processes={processes}, **{settings!r})\n{SHOW}"
-            found[f"{processes} processes"], _ = child(code)
+            inside, seconds = child(code)
+            found[f"{processes} processes"] = inside | {"process": seconds}
     return found
 
 
@@ -141,8 +140,11 @@ def main():
         "memory": lambda: peak(small if given.quick else given.points, given.memory, settings),
         "shared": lambda: shared_out(4 * small, settings),
     }
+    asked = given.only.split(",")
+    if unknown := set(asked) - set(measures):
+        parser.error(f"--only: got {', '.join(sorted(unknown))}, expected names among {', '.join(measures)}")
     found = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-    for name in given.only.split(","):
+    for name in asked:
         found[name] = measures[name]()
         print(name, json.dumps(found[name], indent=1), flush=True)
     if given.json:

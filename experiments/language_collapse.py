@@ -46,7 +46,7 @@ GRAM, PHRASE = 4, 8  # letters, of a distinct gram and of a repeated phrase
 
 
 def experiment(
-    share, *, key, decodings="sampling, five beams", generations=9, lineages=4, n=256, length=48, written=199,
+    share, *, key, decodings="sampling, five beams", generations=9, lineages=8, n=256, length=48, written=199,
     layers=2, width=32, steps=64, batch_size=16, rate=1e-3, base_steps=800, start="base",
 ):  # fmt: skip
     """What is measured of generations 0 to T of every lineage, for each decoding and workflow.

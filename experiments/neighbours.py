@@ -31,7 +31,7 @@ def chain():
         return jc.Markov(0.9 * rows + 0.1 / VOCAB, LENGTH)
 
 
-def experiment(weight, *, key, generations=8, lineages=4, n=32, stored=64, steps=80, width=32):
+def experiment(weight, *, key, generations=8, lineages=8, n=32, stored=64, steps=80, width=32):
     """r of every lineage and generation, of the mixture, of the transformer alone and of the neighbours alone."""
     target = chain()
     inner = jc.Transformer(layers=1, width=width, heads=2, capacity=n, steps=steps, rate=5e-3)

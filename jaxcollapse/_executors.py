@@ -5,9 +5,11 @@ None where nobody asks for a number.
 """
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,27 @@ def choose(*, processes: int | None, dask: str | None, slurm: str | None) -> Cho
 
 @contextmanager
 def _processes(count: int) -> Iterator[tuple[Executor, int | None]]:
-    # Spawned: a fork of a process in which JAX has started may hang.
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")  # a fork of a process in which JAX has started may hang
+    shares = context.SimpleQueue()
+    for share in _shares(count):
+        shares.put(share)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_keep_to, initargs=(shares,)) as pool:
         yield pool, None
+
+
+def _shares(count: int) -> list[set[int]]:
+    """The cores of each worker: an equal part of this process's, or all of them where there are more workers."""
+    if not hasattr(os, "sched_getaffinity"):  # macOS has no such call
+        return [set()] * count
+    cores = sorted(os.sched_getaffinity(0))
+    cuts = [len(cores) * i // count for i in range(count + 1)]
+    return [set(cores[i:j]) if count <= len(cores) else set(cores) for i, j in pairwise(cuts)]
+
+
+def _keep_to(shares: Any) -> None:
+    """A worker takes its cores before JAX counts them; else each would start a thread for every core there is."""
+    if cores := shares.get():
+        os.sched_setaffinity(0, cores)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxcollapse import _recording, _schedule
+from jaxcollapse._data import AbstractData
 from jaxcollapse._learner import SPLITS, AbstractEstimator, AbstractLearner
 from jaxcollapse._model import AbstractModel
 from jaxcollapse._regime import AbstractRegime, Batch, Replace
@@ -129,29 +130,30 @@ class Loop(eqx.Module):
         parts = self.learner.pool(self._real(t), source, alpha, n, self.split, key=k_pool)
         batch = Batch(*parts, alpha, source)
 
-        def fitted(data):
-            model = self.learner.fit(data, lineage.model, key=k_fit)
-            if not isinstance(model, AbstractModel):
-                expected = "expected a jc.AbstractModel; try jc.Categorical(probs) for a table"
-                raise ValueError(f"learner: got a fit that returns {brief(model)}, {expected}")
-            return model
-
-        def first():
-            return fitted(batch.pooled), self.regime.init(batch.pooled)
-
-        def later():
-            return fitted(data), memory
-
         memory, data = self.regime.update(lineage.memory, batch, key=k_regime)
         if (got := _kinds(memory)) != (due := _kinds(lineage.memory)):
             raise ValueError(f"regime: got a memory {got} from update, expected what init returns, {due}")
-        static = eqx.filter((lineage.model, lineage.memory), eqx.is_array, inverse=True)
-        arrays = lambda make: lambda: eqx.filter(make(), eqx.is_array)
-        if isinstance(t, Tracer):
-            model, memory = eqx.combine(jax.lax.cond(t == 0, arrays(first), arrays(later)), static)
+
+        fit = lambda shown: self._fit(shown, lineage.model, k_fit)
+        started = self.regime.init(batch.pooled)
+        if _alike(batch.pooled, data):  # one `fit` in the program, which may be most of it
+            either = lambda first, later: jnp.where(t == 0, first, later) if eqx.is_array(later) else later
+            model, memory = fit(jax.tree.map(either, batch.pooled, data)), jax.tree.map(either, started, memory)
+        elif isinstance(t, Tracer):
+            static = eqx.filter((lineage.model, lineage.memory), eqx.is_array, inverse=True)
+            first = lambda: eqx.filter((fit(batch.pooled), started), eqx.is_array)
+            later = lambda: eqx.filter((fit(data), memory), eqx.is_array)
+            model, memory = eqx.combine(jax.lax.cond(t == 0, first, later), static)
         else:  # an eager `cond` would be compiled anew at every step
-            model, memory = first() if t == 0 else later()
+            model, memory = (fit(batch.pooled), started) if t == 0 else (fit(data), memory)
         return Lineage(t, model, memory), dataclasses.replace(batch, data=data)
+
+    def _fit(self, data: AbstractData, model: AbstractModel, key: PRNGKeyArray) -> AbstractModel:
+        fitted = self.learner.fit(data, model, key=key)
+        if not isinstance(fitted, AbstractModel):
+            expected = "expected a jc.AbstractModel; try jc.Categorical(probs) for a table"
+            raise ValueError(f"learner: got a fit that returns {brief(fitted)}, {expected}")
+        return fitted
 
     def _real(self, t: Int[Array, ""]) -> AbstractModel:
         """The law of the real draws of generation t."""
@@ -231,6 +233,12 @@ def ensemble(
 def _kinds(tree: PyTree) -> str:
     """Shapes and types of the arrays of a pytree, as text."""
     return str([f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in jax.tree.leaves(eqx.filter(tree, eqx.is_array))])
+
+
+def _alike(one: PyTree, other: PyTree) -> bool:
+    """Whether two pytrees are built alike, from arrays of the same shapes and types."""
+    structure = lambda tree: jax.tree.structure(eqx.filter(tree, eqx.is_array))
+    return structure(one) == structure(other) and _kinds(one) == _kinds(other)
 
 
 def lineage_keys(key: PRNGKeyArray, lineages: Int[Array, " L"]) -> Shaped[Array, "L ..."]:

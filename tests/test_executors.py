@@ -1,6 +1,7 @@
 """Executors by name: what the command line takes, and what it says of what cannot be."""
 
 import builtins
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,29 @@ def test_workers_give_the_same_draws(toy):
     result = call("--store", "workers", "--chunk", "4", "--processes", "2")
     assert result.exit_code == 0, result.stderr
     assert np.array_equal(jc.open("alone").x, jc.open("workers").x)
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "shares"),
+    [
+        ({0, 1}, 1, [{0, 1}]),
+        ({0, 1}, 2, [{0}, {1}]),
+        ({0, 1, 2, 3, 4}, 2, [{0, 1}, {2, 3, 4}]),
+        ({3, 7}, 3, [{3, 7}, {3, 7}, {3, 7}]),
+    ],
+)
+def test_workers_share_the_cores_out(monkeypatch, cores, count, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores, raising=False)
+    assert _executors._shares(count) == shares
+
+
+def test_workers_keep_to_their_cores():
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system tells nobody its cores")
+    count = min(2, len(os.sched_getaffinity(0)))
+    with _executors.choose(processes=count, dask=None, slurm=None) as (executor, _):
+        seen = [executor.submit(os.sched_getaffinity, 0) for _ in range(8)]
+        assert {frozenset(each.result()) for each in seen} <= {frozenset(share) for share in _executors._shares(count)}
 
 
 def test_slurm_gets_its_options_and_as_many_tasks_as_jobs(monkeypatch):

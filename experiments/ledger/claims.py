@@ -41,6 +41,7 @@ HERE = "derived for this package"
 EPOCH = "Villalobos et al., arXiv 2211.04325"
 MARCHI = "Marchi et al., arXiv 2404.02325"
 WANG = "Wang et al., arXiv 2506.15690"
+KHANDELWAL = "Khandelwal et al., arXiv 1911.00172"
 HOFFMANN = "Hoffmann et al., arXiv 2203.15556"
 REFIT = "Besiroglu et al., arXiv 2404.10102"
 
@@ -190,4 +191,33 @@ CLAIMS = (
           "vae_digits", neural.autoencoder("digits", "pixel", 0.0, 0.0), "→ 0", below=1),
     Claim(HERE, "Without real data a model says too much: slope of the truth on a table's p at t = 10",
           "calibration", neural.slope("table", 0.0)),
+    Claim(NATURE, "A language model fine-tuned on its own text: perplexity on real text, t = 9 over 0, five beams, 0 % "
+          "real", "language_collapse", neural.language("five beams", 0), "1.6 to 1.8 (words, OPT-125m)", above=1),
+    Claim(NATURE, "… sampled, 0 % real", "language_collapse", neural.language("sampling", 0), above=1),
+    Claim(NATURE, "… sampled, a tenth of the originals", "language_collapse", neural.language("sampling", 1),
+          "a little above 1", above=1),
+    Claim(NATURE, "… it writes what generation 0 hardly would (1 % of its own): sampled, 0 % real, t = 9",
+          "language_collapse", neural.language("sampling", 0, "rare"), above=0.01),
+    Claim(HERE, "… and five beams do not: share beyond that level, t = 9",
+          "language_collapse", neural.language("five beams", 0, "rare"), below=0.01),
+    Claim(PUBLIC, "One curve in n α for all learners: risk of a transformer over a table's, α = 1, 480 steps of text",
+          "neural_phase_transformer", neural.transformer("scratch risk", 0, 3, over_table=True), tested=1,
+          note="it memorises: sequences few for its parameters are learned by heart, with real data too"),
+    Claim(HERE, "… a full-rank softmax, trained on, α = ¼", "neural_phase_transformer",
+          neural.transformer("softmax", 1, 2, over_table=True), tested=1,
+          note="stopped early, it smooths a little"),
+    Claim(HERE, "A transformer invents: steps that the truth never takes, n = 32, α = 0 (a table: 0)",
+          "neural_phase_transformer", neural.transformer("previous impossible", 0, 0), above=0),
+    Claim(HERE, "Routing to experts changes what a loop loses: KL lost over the dense one's, α = 0",
+          "experts", neural.lost("experts", 0.0), "1 would be no change", tested=1),
+    Claim(HERE, "… without a balance loss the experts' loads part: evenness, t = 8 over 1",
+          "experts", neural.load(0.0), below=1),
+    Claim(HERE, "The width at which copying emerges moves up on own output: w*, α = 0 over clean, t = 4",
+          "thresholds", neural.moved("copying", 0.0), above=1),
+    Claim(HERE, "… the rank at which a look-up does", "thresholds", neural.moved("look-up", 0.0), above=1),
+    Claim(KHANDELWAL, "A datastore of real text lowers what a model trained on its own output gets wrong: r_8, λ = ½ "
+          "over λ = 0", "neighbours", neural.datastore(0.5, over=0.0), below=1),
+    Claim(HERE, "… as much as the same share of real data does for a table: r_8 over the table's, λ = ½",
+          "neighbours", neural.datastore(0.5), tested=1,
+          note="at this size neighbours are not of one context alone, and the transformer has an error of its own"),
 )  # fmt: skip

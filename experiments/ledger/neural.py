@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.ledger.estimates import Estimate, Measure, Run, mean, near, quotient
+from experiments.ledger.estimates import Estimate, Measure, Run, apart, mean, near, quotient
 
 
 def softmax(start: str, i: int, j: int, over_table: bool = False) -> Measure:
@@ -56,5 +56,73 @@ def slope(name: str, alpha: float) -> Measure:
         ours, se = (x[i, -1] for x in run.found[name]["slope"])
         exact = run.found["exact"]["slope"][i, -1] if name == "table" else math.nan
         return Estimate(ours, se, exact, run.data.sizes["lineage"])
+
+    return measure
+
+
+def language(decoding: str, workflow: int, quantity: str = "perplexity") -> Measure:
+    """language_collapse: perplexity on real text, last over generation 0; or another quantity of the last."""
+
+    def measure(run: Run) -> Estimate:
+        x = run.found["each"][quantity][run.found["decodings"].index(decoding), workflow]
+        return quotient(x[:, -1], x[:, 0], math.nan) if quantity == "perplexity" else mean(x[:, -1], math.nan)
+
+    return measure
+
+
+def transformer(name: str, i: int, j: int, over_table: bool = False) -> Measure:
+    """neural_phase_transformer: a quantity in the cell (n, α) with these places, or a risk over the table's."""
+
+    def measure(run: Run) -> Estimate:
+        x = run.data[name].transpose("n", "alpha", "lineage").values[i, j]
+        return mean(x / run.found["table"][i, j] if over_table else x, math.nan)
+
+    return measure
+
+
+def lost(arm: str, alpha: float) -> Measure:
+    """experts: KL that the loop costs this arm over what it costs the dense one, to first order in all four means."""
+
+    def measure(run: Run) -> Estimate:
+        ours, dense = run.found[arm, alpha], run.found["dense", alpha]
+        ends, alone = quotient(ours["lost"], dense["lost"], math.nan), ours["lost"].mean() / dense["lost"].mean()
+        real = (ours["alone"] - alone * dense["alone"]).std(ddof=1) / math.sqrt(ours["alone"].size)
+        return ends._replace(se=math.hypot(ends.se, real / dense["lost"].mean()))
+
+    return measure
+
+
+def load(alpha: float) -> Measure:
+    """experts: evenness of the loads without a balance loss, last generation over generation 1."""
+
+    def measure(run: Run) -> Estimate:
+        x = run.here.values(run.data, "unbalanced", "load", alpha)
+        return quotient(x[:, -1], x[:, 0], math.nan)
+
+    return measure
+
+
+def moved(task: str, alpha: float) -> Measure:
+    """thresholds: the width or rank at the threshold over that of clean training, at T."""
+
+    def measure(run: Run) -> Estimate:
+        one, at = run.found[task], lambda a: int(abs(run.found["alpha"] - a).argmin())
+        ours, clean = (one["threshold"][at(a), -1] for a in (alpha, 1.0))
+        se = math.hypot(*(one["threshold se"][at(a), -1] for a in (alpha, 1.0)))
+        factor = 2 ** (ours - clean)
+        return Estimate(factor, factor * math.log(2) * se, math.nan, run.found["lineages"])
+
+    return measure
+
+
+def datastore(weight: float, over: float | None = None) -> Measure:
+    """neighbours: released r_T with this λ over that with another, or over what it is for a table."""
+
+    def measure(run: Run) -> Estimate:
+        last = lambda w: near(run.data.released, weight=w).isel(generation=-1).values
+        if over is not None:
+            return apart(mean(last(weight), math.nan), mean(last(over), math.nan))
+        i = int(abs(run.found["weight"] - weight).argmin())
+        return mean(last(weight) / run.found["exact released"][i, -1], math.nan)
 
     return measure

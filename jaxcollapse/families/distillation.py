@@ -6,6 +6,8 @@ N_c, how often the synthetic draws visit context c, is drawn as ever (for a unig
 replaced by their expectation. So a teacher's soft labels come at the contexts of a sampled corpus, and what is left of
 the noise of a generation is that of its real draws and of its contexts. Exact risks: `theory.distilled_risk`.
 
+For a transformer, whose contexts are whole sequences, this is `Transformer(distil=True)`.
+
 Source: Hinton, Vinyals and Dean, arXiv 1503.02531; a loop of it, without real data: Mobahi et al., arXiv 2002.05715.
 """
 
@@ -44,7 +46,8 @@ class Distilled(AbstractLearner):
         model = self.inner.init(target, key=key)
         if not isinstance(model, AbstractTable):
             got = type(model).__name__
-            raise ValueError(f"inner: got a learner of {got}, expected one of tables of probabilities; try Tabular()")
+            expected = "one of tables of probabilities; try Tabular(), and for sequences Transformer(distil=True)"
+            raise ValueError(f"inner: got a learner of {got}, expected {expected}")
         return model
 
     def observe(self, model: AbstractTable, n: Int[Array, ""], *, key: PRNGKeyArray) -> AbstractData:

@@ -135,6 +135,8 @@ class Neighbours(AbstractLearner):
         if not isinstance(self.inner, Transformer):
             expected = "a jc.Transformer; try Neighbours(Transformer())"
             raise ValueError(f"inner: got {brief(self.inner)}, expected {expected}")
+        if self.inner.distil:  # its teacher would not be the mixture that writes
+            raise ValueError("inner: got one that distils, expected one that learns from samples; try distil=False")
         for name, valid, expected in (
             ("weight", lambda x: (x >= 0) & (x <= 1), "one number in [0, 1]; try 0.25"),
             ("temperature", lambda x: (x > 0) & (x < np.inf), "one finite number above 0; try 1.0"),

@@ -8,8 +8,11 @@
 
     loss = −(1/ℓ) Σ_i ln p(x_i | x_<i)  +  balance · E Σ_e f_e ḡ_e        E experts, f_e their share of tokens, ḡ mean g
 
+    distilled           a synthetic sequence counts −(1/ℓ) Σ_i Σ_v p_{t−1}(v | x_<i) ln p(v | x_<i) in the first term
+
 Cost does not depend on n: `steps` batches of `batch_size` sequences are drawn from the sample.
-Sources: Vaswani et al., arXiv 1706.03762; experts: Fedus et al., Switch Transformer, arXiv 2101.03961.
+Sources: Vaswani et al., arXiv 1706.03762; experts: Fedus et al., Switch Transformer, arXiv 2101.03961; distillation:
+Hinton et al., arXiv 1503.02531.
 """
 
 import math
@@ -145,6 +148,10 @@ class Transformer(AbstractLearner):
     batch_size        sequences of each step, with replacement from the data
     start             "scratch" (new random weights each time), "previous" (the generation before), or a
                       `TransformerModel`, a fixed pretrained base, which also is what there is before generation 0
+    distil            whether the previous generation's synthetic sequences are learned by its own next-token
+                      probabilities (its plain law's, however it decodes) instead of the tokens that it drew. Such
+                      tokens carry a half in the data, 3.5 for 3; read as whole numbers they are what was drawn. An
+                      older sequence that a regime keeps is labelled anew, by the present teacher
 
     Without data nothing changes. A fit that diverges is NaN, and so are the records of that lineage from then on; no
     other lineage notices. Errors: `ValueError` for sizes, an optimiser, a start or a target that do not fit, before
@@ -164,6 +171,7 @@ class Transformer(AbstractLearner):
     steps: int = eqx.field(default=300, static=True)
     batch_size: int = eqx.field(default=16, static=True)
     start: str | TransformerModel = "scratch"
+    distil: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
         for name, usual in USUAL.items():
@@ -203,7 +211,11 @@ class Transformer(AbstractLearner):
         return _atoms.observe(model, n, self.capacity, key=key)
 
     def pool(self, target, source, alpha, n, split, *, key):
-        return _atoms.pool(target, source, alpha, n, split, self.capacity, key=key)
+        parts = _atoms.pool(target, source, alpha, n, split, self.capacity, key=key)
+        if not self.distil:
+            return parts
+        points = parts[0].points + jnp.where(parts[2].drawn > 0, 0.5, 0.0)[:, None]
+        return tuple(eqx.tree_at(lambda part: part.points, part, points) for part in parts)
 
     def fit(self, data: Atoms, model: TransformerModel, *, key: PRNGKeyArray) -> TransformerModel:
         """The model after `steps` updates; as it is without data, NaN where data are marked."""
@@ -212,10 +224,11 @@ class Transformer(AbstractLearner):
         shares: Array = data.weights / jnp.where(total > EMPTY, total, 1.0)
         seen: Array = jnp.where((shares > 0)[:, None], data.points, 0.0)
         lawful = jnp.isfinite(total) & jnp.isfinite(seen).all() & (rate > 0) & (balance >= 0)
-        tokens = jnp.where(lawful, seen, 0.0).astype(int)
+        told = jnp.where(lawful, seen, 0.0)
 
         def loss(weights, key):
-            return self._loss(weights, tokens[choose(key, shares, self.batch_size)], balance)
+            x = told[choose(key, shares, self.batch_size)]
+            return self._loss(weights, x.astype(int), self._labels(x, model), balance)
 
         begin = self._begin(model, k_start)
         found, _ = _gradient.descend(loss, begin, self.optimiser, rate, self.steps, key=k_steps)
@@ -226,11 +239,18 @@ class Transformer(AbstractLearner):
 
         return TransformerModel(jax.tree.map(keep, found, model.weights))
 
-    def _loss(self, weights: Weights, x: Int[Array, "b i"], balance: Float[Array, ""]) -> Float[Array, ""]:
+    def _labels(self, x: Float[Array, "b i"], teacher: TransformerModel) -> Float[Array, "b i v"]:
+        """What each next token should be: the one that was drawn, or what the teacher says of it."""
+        drawn = jax.nn.one_hot(x.astype(int), teacher.vocab, dtype=x.dtype)
+        if not self.distil:
+            return drawn
+        return jnp.where((x > jnp.floor(x))[..., None], jnp.exp(teacher.next_log_probs(x)), drawn)
+
+    def _loss(self, weights: Weights, x: Int[Array, "b i"], labels: Float[Array, "b i v"], balance: Float[Array, ""]):
         vocab = weights.embed.shape[0] - 1
         slots = self.experts and min(x.size, math.ceil(self.expert_capacity * x.size / self.experts))
         h, _, (load, gates) = _forward(weights, _inputs(x, vocab), slots=slots)
-        fit = optax.softmax_cross_entropy_with_integer_labels(_logits(weights, h), x).mean()
+        fit = optax.softmax_cross_entropy(_logits(weights, h), labels).mean()
         return fit if self.experts is None else fit + balance * self.experts * jnp.sum(load * gates, -1).mean()
 
     def _begin(self, model: TransformerModel, key: PRNGKeyArray) -> Weights:

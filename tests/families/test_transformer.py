@@ -249,3 +249,36 @@ def test_targets_bases_and_decodings_that_do_not_fit_are_refused():
     for name, value in {"curate": 0.9, "repetition": 0.0, "beams": 0, "prompt": 0}.items():
         with pytest.raises(ValueError, match=f"^{name}: got "):
             jc.Decoding(**{name: value})
+
+
+def test_a_distilled_generation_is_its_teacher_where_a_sampled_one_is_not():
+    """α = 0, trained on: the teacher's own probabilities have no gradient; real sequences are learned as ever."""
+    teacher = model()
+
+    @eqx.filter_jit
+    def step(distil, alpha):
+        sizes = SMALL | {"capacity": 16, "steps": 5, "rate": 0.1}
+        learner = jc.Transformer(**sizes, optimiser=optax.sgd, start="previous", distil=distil)
+        parts = learner.pool(TARGET, teacher, alpha, jnp.asarray(12), "random", key=jr.key(2))
+        fitted = learner.fit(parts[0], teacher, key=jr.key(3))
+        change = jax.tree.map(lambda new, old: abs(new - old).max(), fitted.weights, teacher.weights)
+        return parts, fitted.weights, jnp.stack(jax.tree.leaves(change)).max()
+
+    (pooled, real, synthetic), _, moved = step(True, jnp.asarray(0.0))
+    (sampled, *_), _, usual = step(False, jnp.asarray(0.0))
+    assert np.array_equal(np.floor(pooled.points), sampled.points), "the same draws, read as whole numbers"
+    assert np.all(pooled.points[:12] % 1 == 0.5) and real.total == 0 and synthetic.total == 12
+    assert moved < 1e-5 < 1e-2 < usual
+
+    (pooled, *_), real_alone, _ = step(True, jnp.asarray(1.0))
+    _, usual, _ = step(False, jnp.asarray(1.0))
+    assert np.array_equal(pooled.points, np.floor(pooled.points))
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5, atol=1e-6), real_alone, usual)
+    assert jax.tree.all(same)
+
+
+def test_labels_are_the_tokens_of_real_sequences_and_the_teachers_law_of_synthetic_ones():
+    x = jnp.asarray([[0.0, 2.0, 1.0, 1.0], [0.5, 2.5, 1.5, 1.5]])
+    drawn, told = jc.Transformer(**SMALL, distil=True)._labels(x, model())
+    assert np.array_equal(drawn, np.eye(VOCAB)[[0, 2, 1, 1]])
+    assert np.allclose(told, jnp.exp(model().next_log_probs(jnp.floor(x)))[1], rtol=1e-5)

@@ -87,7 +87,8 @@ def test_the_balance_loss_moves_the_router_and_so_does_the_fit_alone():
     @jax.jit
     @jax.vmap
     def pull(balance):
-        return jax.grad(lambda w: learner._loss(w, jnp.asarray(ALL), balance))(weights).layers.router
+        labels = jax.nn.one_hot(jnp.asarray(ALL), VOCAB, dtype=float)
+        return jax.grad(lambda w: learner._loss(w, jnp.asarray(ALL), labels, balance))(weights).layers.router
 
     alone, balanced = np.asarray(pull(jnp.array([0.0, 1.0])))
     assert abs(alone).max() > 1e-4 and abs(balanced - alone).max() > 1e-3
