@@ -23,8 +23,6 @@ TOY = """
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
-
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -38,6 +36,7 @@ def experiment(a, b, *, key, size=64):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it, and so would this
     from jaxcollapse._plan import plan
     from jaxcollapse._sweep import stages
 
@@ -163,7 +162,9 @@ def test_a_dask_cluster_whose_workers_are_killed_finishes(toy, whole, tmp_path):
         pids = list(client.run(os.getpid).values())
 
         def kill_when_something_is_written():
+            patience = time.monotonic() + 120
             while not store.joinpath("zarr.json").exists() or not Table(store, mode="r").column(DONE).any():
+                assert time.monotonic() < patience, "nothing is written"
                 time.sleep(0.02)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
