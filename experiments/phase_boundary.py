@@ -106,11 +106,17 @@ def _examples_table(found):
     return table
 
 
-def _boundary_lines(found):
+def _held(found):
+    """The slices that both boundaries cross, and which of these intervals hold the exact one."""
     simulated, exact = found["boundary"], found["exact boundary"]
     both = np.isfinite(simulated.root) & np.isfinite(exact)
+    return both, ((simulated.low <= exact) & (exact <= simulated.high))[both]
+
+
+def _boundary_lines(found):
+    simulated, exact = found["boundary"], found["exact boundary"]
+    both, inside = _held(found)
     distance = abs(simulated.root - exact)[both]
-    inside = ((simulated.low <= exact) & (exact <= simulated.high))[both]
     width = (simulated.high - simulated.low)[both]
     if not both.any():
         return ["boundary r_T = 1/2: no slice crosses it"]
@@ -155,7 +161,7 @@ def figure(run):
         mean,
         boundary=simulated,
         exact=found["exact boundary"],
-        formula=found["leading order"] if found["order"] == 1 else None,
+        formula=np.where(a <= 1, found["leading order"], np.nan) if found["order"] == 1 else None,
         phases=found["phase"],
         described=found["described"].label,
         borders=[([0, 1], [0, 1]), ([1, 1], [1, b[-1] + 1]), ([1, a[-1] + 1], [1, 1])],
@@ -178,15 +184,17 @@ def figure(run):
 
 def _title(found):
     words = "letter bigrams, contexts weighted by π H*" if found["order"] == 2 else f"{found['vocab']} words"
+    both, inside = _held(found)
     return (
         f"p* = Shakespeare, {words}; a₀ = {found['a0']:g}, n₀ = {found['n0']:g}, "
-        f"T = {found['generations']}, {found['lineages']} lineages a cell"
+        f"T = {found['generations']}, {found['lineages']} lineages a cell\n"
+        f"{inside.sum()} of {both.sum()} intervals hold the exact boundary"
     )
 
 
 def _examples(a, b):
     """A cell in each phase, where the grid has one nearby."""
-    points = ((0.5, 1.0), (0.75, 0.75), (1.5, 1.5), (1.25, 0.25))
+    points = ((0.5, 1.0), (0.75, 0.75), (1.75, 1.25), (1.25, 0.25))
     return list(dict.fromkeys((int(abs(a - x).argmin()), int(abs(b - y).argmin())) for x, y in points))
 
 

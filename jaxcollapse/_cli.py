@@ -166,8 +166,6 @@ def plot(
             raise ValueError(f"file: got {source}, which is gone; try --file with its new place")
         with blame(source):
             experiment = _experiment.load(source)
-        if experiment.figure is None:
-            raise _experiment.UsageError(f"{source}: figure: got none, expected a function of the run -> figure")
     image = output or Path(f"{store}.png")
     with errors(source):
         with _progress.step("figure", terminal=sys.stderr.isatty()):

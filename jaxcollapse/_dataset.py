@@ -1,6 +1,7 @@
 """A sweep as one labelled dataset: the list of points as a grid over x_1 … x_k where they form its product."""
 
 import functools
+import json
 import operator
 import os
 from pathlib import Path
@@ -41,6 +42,7 @@ def dataset(table: Table, rows: Int[np.ndarray, " r"] | None = None) -> xr.Datas
     last = list(table.runs().values())[-1:]
     attrs = functools.reduce(operator.or_, last, table.attrs)
     attrs = {name: value for name, value in attrs.items() if name not in (POINTS, EXTENDED)}
+    attrs = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in attrs.items()}
     axes = [*table.attrs["axes"], REPEAT]
     listed = xr.Dataset(attrs=attrs)
     read(table, DONE)  # first: it tells which chunks of the others there must be

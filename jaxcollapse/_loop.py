@@ -130,9 +130,7 @@ class Loop(eqx.Module):
         parts = self.learner.pool(self._real(t), source, alpha, n, self.split, key=k_pool)
         batch = Batch(*parts, alpha, source)
 
-        memory, data = self.regime.update(lineage.memory, batch, key=k_regime)
-        if (got := _kinds(memory)) != (due := _kinds(lineage.memory)):
-            raise ValueError(f"regime: got a memory {got} from update, expected what init returns, {due}")
+        memory, data = self._remember(lineage.memory, batch, k_regime)
 
         fit = lambda shown: self._fit(shown, lineage.model, k_fit)
         started = self.regime.init(batch.pooled)
@@ -147,6 +145,16 @@ class Loop(eqx.Module):
         else:  # an eager `cond` would be compiled anew at every step
             model, memory = (fit(batch.pooled), started) if t == 0 else (fit(data), memory)
         return Lineage(t, model, memory), dataclasses.replace(batch, data=data)
+
+    def _remember(self, memory: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Any, AbstractData]:
+        answer = self.regime.update(memory, batch, key=key)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], AbstractData)):
+            expected = "(memory, data): what is remembered, and the data that the learner is shown"
+            raise ValueError(f"regime: got {brief(answer)} from update, expected {expected}; try None, batch.pooled")
+        if (got := _kinds(answer[0])) != (due := _kinds(memory)):
+            expected = f"what init returns, {due}; try 1.0 * data in init for a memory of floats"
+            raise ValueError(f"regime: got a memory {got} from update, expected {expected}")
+        return answer
 
     def _fit(self, data: AbstractData, model: AbstractModel, key: PRNGKeyArray) -> AbstractModel:
         fitted = self.learner.fit(data, model, key=key)
@@ -303,6 +311,8 @@ def check(loop: Loop, generations: int, key: PRNGKeyArray) -> None:
     """Raises `ValueError` for what is not a key, and where concrete schedules are out of range."""
     if not isinstance(key, jax.Array | np.ndarray):
         raise ValueError(f"key: got {brief(key)}, expected a PRNG key; try jax.random.key(0)")
+    if jnp.ndim(key) != (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1):
+        raise ValueError(f"key: got keys of shape {jnp.shape(key)}, expected one; each lineage gets its own from it")
     if _schedule.is_traced(loop.n):
         return _schedule.check(loop.alpha, loop.n, generations)
     with jax.ensure_compile_time_eval():  # concrete misuse is found inside a jitted function too

@@ -112,13 +112,16 @@ def show(renderable: Any) -> None:
 
 
 def draw(experiment: "Experiment", table: "xr.Dataset", path: Path) -> bool:
-    """Saves the experiment's figure; False, and one line that says why, where there is none or no matplotlib."""
-    if experiment.figure is None:
-        hint = f"{experiment.path} may define figure(run), which returns a matplotlib figure"
-        typer.echo(f"figure: not drawn; {hint}", err=True)
-        return False
+    """Saves the experiment's figure, or a plain map; False, and one line why, where there is none or no matplotlib."""
+    from jaxcollapse._picture import picture
+
     try:
-        _save(experiment.figure(table), path)
+        figure = (experiment.figure or picture)(table)
+        if figure is None:
+            hint = f"{experiment.path} may define figure(run), which returns a matplotlib figure"
+            typer.echo(f"figure: not drawn; {hint}", err=True)
+            return False
+        _save(figure, path)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise

@@ -163,14 +163,21 @@ def check_at(alpha: Schedule, n: Schedule, times: Int[Array | np.ndarray, " time
             ) from None
         except jax.errors.TracerArrayConversionError:
             raise ValueError(
-                f"{name}: got a function that hands t to NumPy, expected one that JAX can trace; try jax.numpy.asarray "
-                "for the values that it looks up"
+                f"{name}: got a function that hands t to NumPy, expected one that JAX can trace; try jnp.log and the "
+                "like, and jnp.asarray for values that it looks up"
+            ) from None
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
+            raise ValueError(
+                f"{name}: got a function that makes a Python number of t, expected one that JAX can trace; try jnp.log "
+                "instead of math.log, and so on"
             ) from None
         if isinstance(inside, Tracer) or bool(inside.all()):
             continue
         t = times[int(np.argmin(np.asarray(inside)))]
         got = np.asarray(_number(schedule(jnp.asarray(t))))
-        raise ValueError(f"{name}: got {got} at generation {t}, expected {expected}; try {_advice(name, got)}")
+        shown = min(f"{got}", str(got[()]), key=len)  # 0.1, not the double nearest to its float32
+        advice = _advice(name, schedule, got)
+        raise ValueError(f"{name}: got {shown} at generation {t}, expected {expected}; try {advice}")
 
 
 def _at_each(
@@ -184,11 +191,14 @@ def _at_each(
     return jax.vmap(lambda t: rule(schedule, t))(times)
 
 
-def _advice(name: str, got: np.ndarray) -> str:
+def _advice(name: str, schedule: Schedule, got: np.ndarray) -> str:
     if not np.isfinite(got):
         return "finite parameters, or a slower growth"
+    if name == "alpha" and got > 1:
+        capped = "PowerLaw(..., cap=1) for a scale above 1"
+        return capped if isinstance(schedule, PowerLaw) else "jnp.minimum(..., 1), or whether it was meant for n"
     if name == "alpha":
-        return "PowerLaw(..., cap=1) for a scale above 1" if got > 1 else "a weight of at least 0"
+        return "a weight of at least 0"
     return "a larger scale" if got < 1 else "a slower growth, or jax.enable_x64(True) for up to 2^53 draws"
 
 

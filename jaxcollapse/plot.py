@@ -2,7 +2,7 @@
 
     phase            log r over a grid, the simulated boundary on the exact one, the asymptotic phases named
     trajectories     lineages as bands against t, the exact mean laid over them
-    collapse_curve   r against x = (n_T − 1) a_T (2 − a_T) / 2 on the law r = 1 / (1 + 2x)
+    collapse_curve   r against x = (n_T − 1) α_T (2 − α_T) / 2 on the law r = 1 / (1 + 2x)
 
 Every function draws on `ax=` (by default on axes of its own) and returns it; none changes a global setting or opens
 a window. Save with `ax.figure.savefig("map.pdf", bbox_inches="tight")`.
@@ -53,23 +53,25 @@ def phase(
     labels: tuple[str, str] = (r"decay $a$   ($\alpha_t = a_0 t^{-a}$)", r"growth $b$   ($n_t = n_0 t^{b}$)"),
     risk_label: str = r"relative risk  $r_T = \mathrm{E}\,R_T \,/\, (1 - \|p^*\|^2)$",
     level: float = 0.5,
+    quantity: str = "r_T",
     limits: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Heatmap of log10 risk over the grid (x, y), what the run shows beside what theory says.
 
-    `boundary`: of r = level along y for each x, a `phase.Boundary` (with its intervals and simultaneous band) or bare
-    roots; `exact`: the finite-horizon boundary of the recursion; `formula`: its leading order. `phases`: names of the
-    asymptotic phases, written in their regions; `borders`: the exact (x, y) polylines between these (else the edges of
-    the cells). `described`: labels of `phase.describe`, with strokes where they are not those `expected` in the cell's
-    phase, dots where undetermined. NaN leaves gaps in lines; cells of NaN risk are light grey and unmarked. Colours
-    (viridis) grow lighter with the risk, in grey too; those below `limits`, by default 1e−4 to 1, share the darkest.
+    `boundary`: of r = level (named `quantity`, in TeX) along y for each x, a `phase.Boundary` (with its intervals and
+    simultaneous band) or bare roots; `exact`: the finite-horizon boundary of the recursion; `formula`: its leading
+    order. `phases`: names of the asymptotic phases, written in their regions; `borders`: the exact (x, y) polylines
+    between these (else the edges of the cells). `described`: labels of `phase.describe`, with strokes where they are
+    not those `expected` in the cell's phase, dots where undetermined. NaN leaves gaps in lines; cells of NaN risk are
+    light grey and unmarked. Colours (viridis) grow lighter with the risk, in grey too; those below `limits`, by default
+    1e−4 to 1, share the darkest.
     """
     _check_grid(x, y, risk=risk, phases=phases, described=described)
     _check_slices(x, boundary=getattr(boundary, "root", boundary), exact=exact, formula=formula)
     ax = _axes(ax, (7.2, 6.0))
     missing = _heatmap(ax, x, y, risk, risk_label, limits)
-    keys = _lines(ax, x, y, boundary, exact, formula, f"$r_T = {level:g}$: ")
+    keys = _lines(ax, x, y, boundary, exact, formula, f"${quantity} = {level:g}$: ")
     if phases is not None and described is not None:
         keys += _mark(ax, x, y, np.where(np.isnan(risk), "", phases), described, expected)
     if phases is not None or borders is not None:
@@ -134,7 +136,7 @@ def collapse_curve(
     hue_label: str = "decay $a$",
     ax: Axes | None = None,
 ) -> Axes:
-    """Risks of all cells against x = (n_T − 1) a_T (2 − a_T) / 2, on the law r = 1 / (1 + 2x) of decay a < 1.
+    """Risks of all cells against x = (n_T − 1) α_T (2 − α_T) / 2, on the law r = 1 / (1 + 2x) of decay a < 1.
 
     Logit against log, where the law is a straight line; bars are 1.96 s.e.; risks at or above 1, which noise allows,
     are arrows at the upper edge. `hue` colours the cells (by their decay, say).
@@ -159,7 +161,8 @@ def collapse_curve(
     if np.any(risk >= 1):
         over = x[risk >= 1]
         ax.plot(over, np.full(over.size, top), "^", color="0.35", ms=5, label=r"$\hat r \geq 1$", zorder=3)
-    ax.set(xscale="log", xlabel=r"$x = (n_T - 1)\, a_T (2 - a_T) / 2$", ylabel="relative risk $r_T$", yscale="logit")
+    label = r"$x = (n_T - 1)\, \alpha_T (2 - \alpha_T) / 2$"
+    ax.set(xscale="log", xlabel=label, ylabel="relative risk $r_T$", yscale="logit")
     k = np.arange(1, 1 - np.log10(min(floor, (1 - top) / 2)))[:: 2 if floor < 1e-8 else 1].astype(int)
     names = [f"$10^{{-{i}}}$" if i > 1 else "0.1" for i in k] + ["½"] + [f"{1 - 0.1**i:.{i}f}" for i in k]
     ax.set_yticks([*0.1**k, 0.5, *(1 - 0.1**k)], labels=names)
@@ -193,7 +196,7 @@ def _mark(ax, x, y, phases, described, expected):
     keys = _cells(ax, x, y, differs, "run differs from its phase", **style)
     if open_.any():
         (i, j), label = np.nonzero(open_), "run undetermined"
-        keys += ax.plot(x[i], y[j], "ko", ms=2.6, mec="white", mew=0.4, zorder=1.5, label=label, gid=label)
+        keys += ax.plot(x[i], y[j], "o", color="0.25", ms=2.0, mec="white", mew=0.3, zorder=1.5, label=label, gid=label)
     return keys
 
 

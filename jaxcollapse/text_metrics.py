@@ -23,6 +23,11 @@ def perplexity(log_probs: Float[ArrayLike, "*b i"]) -> Float[Array, "*b"]:
 
     log_probs   ln p of every token that was predicted, in nats; uniform predictions of v tokens give v
 
+    From a model of sequences and drawn ones, which are floats that hold token ids:
+
+        x = other.draw(64, key=key)
+        log_probs = jnp.take_along_axis(model.next_log_probs(x), x.astype(int)[..., None], -1)[..., 0]
+
     One value a sequence; for that of a whole text give all of its tokens on one axis, since the mean of the sequences'
     values is larger (Jensen). Values of different tokenisers do not compare. The value of n tokens is too high by about
     a share var(ln p) / (2 n), on average.

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "jaxcollapse"
 SURVEY = {"_sweep", "_plan", "_result", "_store", "_execute", "phase", "_boundary", "plot", "_cli", "__main__"}
 SURVEY |= {"_doctor", "_experiment", "_present", "_progress", "_errors"}
 SURVEY |= {"_dataset", "_program", "_remote", "_executors", "_refine", "_mesh", "_design"}
-SURVEY |= {"_repair", "_status", "_export", "_concat", "_lock", "report", "_cells", "_terminal"}
+SURVEY |= {"_repair", "_status", "_export", "_concat", "_lock", "report", "_cells", "_terminal", "_picture"}
 OUTSIDE_PHYSICS = {"xarray", "zarr", "typer", "rich", "matplotlib", "dask", "pandas"}
 
 

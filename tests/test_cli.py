@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import jaxcollapse as jc
 from jaxcollapse import _doctor, _execute
 from jaxcollapse._cli import app
+from jaxcollapse._picture import picture
 
 TOY = """
 import jax.numpy as jnp
@@ -310,6 +311,40 @@ def test_a_file_without_a_figure_is_told_that_it_may_have_one(tmp_path, monkeypa
     result = call("run", "toy.py")
     assert result.exit_code == 0 and "figure" not in result.stdout
     assert result.stderr.count("figure: not drawn; toy.py may define figure(run)") == 1
+
+
+MAP = """
+import jax.numpy as jnp
+import jax.random as jr
+
+AXES = {"a": [0.0, 0.25, 0.3, 0.5], "n": [10.0, 30.0, 100.0, 300.0, 1000.0]}
+
+
+def experiment(a, n, *, key):
+    exact = jnp.exp(-a * jnp.log10(n))
+    return {"risk": ("lineage", exact * (1 + 0.01 * jr.normal(key, (8,)))), "exact": exact}
+"""
+
+
+def test_a_map_without_a_figure_of_its_own_is_drawn_with_its_boundary(tmp_path, monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "map.py").write_text(MAP)
+    result = call("run", "map.py")
+    assert result.exit_code == 0 and "figure: runs/map.png" in result.stdout
+    figure = picture(jc.open("runs/map"))
+    ax = figure.axes[0]
+    assert ax.get_xlabel() == "a" and ax.get_ylabel() == "log₁₀ n" and figure.axes[1].get_ylabel() == "risk"
+    exact, simulated = ax.lines[:2]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        r"$\mathrm{risk} = 0.5$: exact recursion", r"$\mathrm{risk} = 0.5$: simulated"
+    ]  # fmt: skip
+    at = np.isfinite(exact.get_ydata())
+    assert at.tolist() == [False, True, True, True]
+    np.testing.assert_allclose(exact.get_ydata()[at], np.log(2) / np.array([0.25, 0.3, 0.5]), atol=0.02)
+    np.testing.assert_allclose(simulated.get_ydata()[at], exact.get_ydata()[at], atol=0.05)
+    pyplot.close("all")
+    assert call("plot", "runs/map", "--output", "again.png").exit_code == 0 and Path("again.png").stat().st_size > 0
 
 
 def test_without_matplotlib_the_run_is_safe_and_says_what_to_install(toy, tmp_path, monkeypatch):

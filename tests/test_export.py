@@ -47,7 +47,9 @@ def test_netcdf_holds_the_dataset_and_its_attributes(store, tmp_path):
         assert json.loads(read.risk.attrs["range"]) == [0, None]
         texts = {name: value for name, value in read.attrs.items() if isinstance(table.attrs[name], list | dict)}
         assert {**read.attrs, **{name: json.loads(text) for name, text in texts.items()}} == table.attrs
-        assert {"key", "types", "axes"} <= texts.keys()
+        assert {"key", "axes"} <= texts.keys() and json.loads(read.types)["a"] == "f"
+    table.risk.attrs.pop("range")
+    table.to_netcdf(tmp_path / "direct.nc", engine="h5netcdf")  # as every user of xarray would
     import h5py
 
     with h5py.File(output) as raw:

@@ -1,5 +1,6 @@
 """The loop against the exact recursion, against a token-by-token oracle, and against misuse."""
 
+import math
 import subprocess
 import sys
 
@@ -387,6 +388,8 @@ def test_swept_fields_may_be_batched():
         ({"alpha": jc.Constant(-0.1)}, "alpha: got -0.1"),
         ({"alpha": jc.Constant(float("nan"))}, "alpha: got nan at generation 1"),
         ({"alpha": jc.PowerLaw(2.0, exponent=-1.0)}, "cap=1"),
+        ({"alpha": lambda t: 2.0}, r"alpha: got 2.0 at generation 1, .* try jnp.minimum\(..., 1\)"),
+        ({"alpha": lambda t: -0.1}, "alpha: got -0.1 at generation 1, .* try a weight of at least 0"),
         ({"n": jc.Constant(0)}, "n: got 0 at generation 0, expected a finite sample size from 1"),
         ({"n": jc.Constant(0.4)}, "n: got 0.4"),
         ({"n": jc.Constant(float("inf"))}, "n: got inf"),
@@ -424,6 +427,10 @@ WRONG_KIND = [
     ("jc.Loop(**fields | {'curate': 'mode'})", "curate: got 'mode', expected a callable"),
     ("jc.Loop(**fields | {'learner': None})", "learner: got None, expected a jc.AbstractLearner; try jc.Tabular()"),
     ("jc.simulate(jc.Loop(**fields), 2, key=0)", "key: got 0, expected a PRNG key; try jax.random.key(0)"),
+    (
+        "jc.ensemble(jc.Loop(**fields), 2, lineages=2, key=jax.random.split(key))",
+        "key: got keys of shape (2,), expected one; each lineage gets its own from it",
+    ),
     ("jc.ensemble(jc.Loop(**fields), 2, lineages=2, key=7)", "key: got 7, expected a PRNG key; try jax.random.key(0)"),
     (
         "jc.simulate(jc.Loop(**fields | {'alpha': lambda t: 0.5 if t < 3 else 0.1}), 2, key=key)",
@@ -586,8 +593,17 @@ class Restless(jc.AbstractRegime):
         return n_t.max()
 
 
+class Forgetful(Restless):
+    """A regime that answers with the data alone."""
+
+    def update(self, memory, batch, *, key):
+        return batch.pooled
+
+
 def test_parts_of_the_users_own_that_cannot_work_are_named():
     for parts, message in (
+        ({"regime": Forgetful()}, r"regime: got Counts.* from update, expected \(memory, data\)"),
+        ({"target": jc.Text(jnp.arange(40), 4)}, "target: got Text.*expected a table of probabilities; try jc.Categ"),
         ({"learner": Raw()}, "learner: got a fit that returns .*expected a jc.AbstractModel"),
         ({"regime": Restless()}, r"regime: got a memory .*float32\[\d+\].* from update, expected what init returns"),
     ):
@@ -596,3 +612,5 @@ def test_parts_of_the_users_own_that_cannot_work_are_named():
     values = np.array([0.1, 0.2, 0.3, 0.4])
     with pytest.raises(ValueError, match="alpha: got a function that hands t to NumPy, expected one that JAX can"):
         jc.simulate(loop(alpha=lambda t: values[t]), 3, key=jr.key(0))
+    with pytest.raises(ValueError, match=r"alpha: got a function that makes a Python number of t, .* try jnp.log"):
+        jc.simulate(loop(alpha=lambda t: 1 / math.log(t + 3)), 3, key=jr.key(0))

@@ -114,8 +114,11 @@ class Tabular(AbstractLearner):
         if length is not None and (not isinstance(length, int) or length < 1):
             raise ValueError(f"document_length: got {length}, expected a whole number of at least 1; try 64, or None")
 
-    def init(self, target: Categorical, *, key: PRNGKeyArray) -> Categorical:
+    def init(self, target: AbstractModel, *, key: PRNGKeyArray) -> Categorical:
         """One real draw in every row: what a context holds that generation 0 does not visit."""
+        if not isinstance(target, AbstractTable):
+            expected = "a table of probabilities; try jc.Categorical(probs)"
+            raise ValueError(f"target: got {brief(target)}, expected {expected}")
         one = np.ones(target.probs.shape[:-1], int)  # known while tracing: half of the sampler need not be compiled
         return eqx.tree_at(lambda m: m.probs, target, multinomial(key, one, target.probs).astype(float))
 
