@@ -141,8 +141,9 @@ def inverse_simpson(p: Float[ArrayLike, "*b v"]) -> Float[Array, "*b"]:
 
 
 def surviving(p: Num[ArrayLike, "*b v"]) -> Int[Array, "*b"]:
-    """Number of tokens with p > 0 (or count > 0): from 1 at a point mass to v."""
-    return jnp.sum(jnp.asarray(p) > 0, -1)
+    """Number of tokens with p > 0 (or count > 0): from 1 at a point mass to v; −1 where a p is NaN."""
+    p = jnp.asarray(p)
+    return jnp.where(jnp.isnan(p).any(-1), -1, jnp.sum(p > 0, -1))
 
 
 def hapaxes(counts: Num[ArrayLike, "*b v"]) -> Int[Array, "*b"]:

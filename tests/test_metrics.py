@@ -250,3 +250,8 @@ def test_metrics_trace_batch_and_differentiate(precision):
 def test_numpy_float64_input_is_taken_in_the_default_float():
     p = np.full(4, 0.25)
     assert metrics.entropy(p).dtype == metrics.kl(p, p).dtype == jnp.float32
+
+
+def test_a_count_of_tokens_is_marked_where_the_law_is_nan():
+    p = jnp.asarray([[0.5, 0.5, 0.0], [jnp.nan, 1.0, 0.0]])
+    assert metrics.surviving(p).tolist() == [2, -1]

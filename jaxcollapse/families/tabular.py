@@ -277,6 +277,7 @@ def _write(model: AbstractTable, documents: Int[Array, ""], length: int, key: PR
 
 def _laws(name: str, probs: Num[ArrayLike, "..."], dimensions: tuple[int, ...]) -> Float[Array, "..."]:
     """The rows, normalised; concrete ones that are no laws are refused, traced ones become NaN."""
+    probs = as_array(probs)
     if jnp.ndim(probs) not in dimensions or jnp.size(probs) == 0:
         expected = "a table of shape (v,) or (c, v)" if 2 in dimensions else "one probability for each context"
         raise ValueError(f"{name}: got shape {jnp.shape(probs)}, expected {expected}")
