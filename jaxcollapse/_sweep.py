@@ -61,8 +61,8 @@ def sweep(
     `experiment(name=value, …, key=key)` gets a scalar array for every axis, of the default float type (whole numbers
     and booleans stay what they are), and returns a dict of arrays, or of tuples in xarray's form: `("lineage", array)`
     or `(("lineage", "generation"), array, {"units": …})`. Dimensions without a name become `risk_0`, …; a variable
-    named after its only dimension labels it, and must be the same at every point: `"generation": ("generation",
-    np.arange(1, T + 1))` beside records, since a dimension without labels is counted from 0 and records hold t = 1..T.
+    named after its only dimension labels it, and must be the same at every point. Without labels a dimension is counted
+    from 0, and records hold t = 1..T, so return `"generation": ("generation", np.arange(1, T + 1))` beside them.
 
     - `key`: a `jax.random.key`. Draws are equal bit for bit for every grid, chunk and number of repeats, except that
       XLA:CPU may round exp and log otherwise for chunks that fill no whole vectors: have a multiple of 16 lineages.

@@ -54,7 +54,8 @@ class Text(AbstractSequences):
     vocab        v, default: the largest id + 1; at most 2²⁴
     test_share   the last part of the text that is held out, in (0, 1)
 
-    A draw starts anywhere in the training part, uniformly, and ends in it; `ids` holds this part, in the smallest type.
+    n counts sequences: a draw is a window, and n of them are n ℓ tokens. It starts anywhere in the training part,
+    uniformly, and ends in it; `ids` holds this part, in the smallest type.
     `test` are up to 256 windows of the held-out part, evenly spaced, none of which shares a token with another.
     Independent draws overlap: n ℓ far above the text's length shows a learner the same windows again.
     Errors: `ValueError` for ids that are not whole numbers of 0 … vocab − 1, for a part shorter than a sequence.
@@ -121,8 +122,9 @@ class Markov(AbstractSequences):
              law of the first token; or an array `v v`, whose stationary law π = π P is computed
     length   ℓ ≥ 2, tokens in a sequence
 
-    `probs` `v v` and `contexts` `v` are the chain's; `test` are 256 sequences drawn with a key of their own, the same
-    for equal chains. `Markov(jc.corpora.letters(order=2), 32)` writes the letters of Shakespeare by their pairs.
+    n counts sequences, of ℓ tokens each. `probs` `v v` and `contexts` `v` are the chain's; `test` are 256 sequences
+    drawn with a key of their own, the same for equal chains. `Markov(jc.corpora.letters(order=2), 32)` writes the
+    letters of Shakespeare by their pairs.
     Errors: `ValueError` for a table that is not square, for an array whose chain has several stationary laws.
     """
 

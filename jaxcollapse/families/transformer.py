@@ -141,8 +141,8 @@ class Transformer(AbstractLearner):
     experts           None: dense; else at least 2, one a token
     expert_capacity   c > 0: an expert takes c × tokens / experts of a training batch, rounded up
     balance           weight of the load-balance loss; may be swept
-    capacity          slots m of a sample; n ≤ m draws are exact, more are represented by m sequences. Each generation
-                      writes m sequences, however small n is
+    capacity          slots m of a sample; n counts sequences, not tokens: n ≤ m draws are exact, more are represented
+                      by m sequences. Each generation writes m sequences, however small n is
     optimiser, rate   as in `Softmax`; the rate may be swept
     steps             updates of a fit; few of them are an early stop
     batch_size        sequences of each step, with replacement from the data
