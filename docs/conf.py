@@ -43,7 +43,7 @@ autodoc_preserve_defaults = True
 
 def as_restructured_text(app, what, name, obj, options, lines):
     """Docstrings are plain text: indented blocks are equations, `name   meaning` rows a list, the rest paragraphs."""
-    blocks = re.split(r"\n(?:\s*\n)+", "\n".join(lines).strip("\n"))
+    blocks = re.split(r"\n(?:\s*\n)+|\n(?=Errors: )", "\n".join(lines).strip("\n"))
     lines[:] = [line for block in blocks for line in [*_block(block), ""]]
 
 
@@ -51,7 +51,7 @@ def _block(block):
     if block.startswith(" "):
         return ["::", "", *block.split("\n")]
     block = re.sub(r"^(\S+(?:, \S+)*)\n {8,}", r"\1   ", block, flags=re.M)  # a name too long for its column
-    row = re.compile(r"(\S+(?: \S+)*) {3,}(\S.*)")
+    row = re.compile(r"(\S+(?: \S+)*) {2,}(\S.*)")
     if not row.match(block):
         return [_escape(line) for line in block.split("\n")]
     found = [(row.match(line), line.strip()) for line in block.split("\n")]
@@ -60,6 +60,7 @@ def _block(block):
 
 def _escape(text):
     words = re.split(r"(`[^`]+`)", text)
+    words = [f"`{w[1:-1].strip()}`" if w[:1] == "`" else w for w in words]  # shapes such as ` T` begin with a space
     return "".join(rf"\ `{w}`\ " if w[:1] == "`" else re.sub(r"([\\*_|`])", r"\\\1", w) for w in words)
 
 
