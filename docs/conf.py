@@ -55,7 +55,8 @@ def _block(block):
     if not row.match(block):
         return [_escape(line) for line in block.split("\n")]
     found = [(row.match(line), line.strip()) for line in block.split("\n")]
-    return [f":{_escape(m[1])}: {_escape(m[2])}" if m else f"    {_escape(line)}" for m, line in found]
+    lines = [f"{_escape(m[1])}\n    {_escape(m[2])}" if m else f"    {_escape(line)}" for m, line in found]
+    return "\n".join(lines).split("\n")
 
 
 def _escape(text):

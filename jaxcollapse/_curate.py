@@ -133,7 +133,7 @@ class Tilt(eqx.Module):
 class BestOf(eqx.Module):
     """The exact law of the best of n draws by `reward` (`v` or `c v`).
 
-    P(v) = p_v/m · [F^n − (F − m)^n],   F = P(reward ≤ r_v),   m = P(reward = r_v)
+        P(v) = p_v/m · [F^n − (F − m)^n],   F = P(reward ≤ r_v),   m = P(reward = r_v)
 
     Among equally rewarded draws the law is that of p. n = 1: nothing changes; n → ∞: the best-rewarded tokens of the
     support in proportion to p. n need not be whole. Errors: `ValueError` for n < 1 or a reward that is not finite.

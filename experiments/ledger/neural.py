@@ -61,11 +61,11 @@ def slope(name: str, alpha: float) -> Measure:
 
 
 def language(decoding: str, workflow: int, quantity: str = "perplexity") -> Measure:
-    """language_collapse: perplexity on real text, last over generation 0; or another quantity of the last."""
+    """language_collapse: perplexity on real text, or another quantity, of the last generation over generation 0."""
 
     def measure(run: Run) -> Estimate:
         x = run.found["each"][quantity][run.found["decodings"].index(decoding), workflow]
-        return quotient(x[:, -1], x[:, 0], math.nan) if quantity == "perplexity" else mean(x[:, -1], math.nan)
+        return quotient(x[:, -1], x[:, 0], math.nan)
 
     return measure
 

@@ -83,7 +83,7 @@ def text(name: str = "shakespeare", tokens: str = "byte") -> UInt8[np.ndarray, "
     """A shipped text of about 1 MB as token ids, one after another: what `jc.Text(ids, length)` takes.
 
     name     "shakespeare", what is spoken in ten tragedies; "king_james", the beginning of the King James Bible
-    tokens   "byte": printable ASCII, ids 32 to 126, `bytes(ids).decode()` reads it; one space for all white space
+    tokens   "byte": printable ASCII, ids 32 to 126, `bytes(ids).decode()` reads it; one space for all white space;
              "letter": a to z and the space between words, 27 tokens with the ids of `letters`: an id is a place in
              `load("letters").tokens`, so that text and table speak of the same tokens
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxcollapse as jc
-from tests.families.test_transformer import ALL, SMALL, TARGET, assert_drawn, assert_lawful, assert_searched, model
+from tests.families.test_transformer import ALL, SMALL, TARGET, VOCAB, assert_drawn, assert_lawful, assert_searched, model
 from tests.helpers import t_bound
 
 LETTERS = jc.Markov(jc.corpora.letters(order=2), 16)
@@ -104,3 +104,25 @@ def test_a_loop_that_is_decoded_by_beams_repeats_itself():
         return len(np.unique(np.asarray(points[-1]), axis=0))
 
     assert distinct(jc.Decoding(beams=3, prompt=1)) <= 3 < distinct(jc.Decoding())
+
+
+def test_distilled_generations_stay_nearer_to_the_truth_than_sampled_ones():
+    """α = 0, from scratch, lineage by lineage with the same keys: what a label says of a whole law is not drawn."""
+    with jax.ensure_compile_time_eval():
+        p_star = jc.Markov(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]), 6)
+    true = p_star.next_log_probs(p_star.test)
+
+    def last(distil):
+        learner = jc.Transformer(1, 16, 2, capacity=32, steps=150, batch_size=16, rate=0.01, distil=distil)
+        loop = jc.Loop(p_star, learner, jc.Replace(), jc.Constant(0.0), jc.Constant(32.0))
+
+        def kl(lineage, batch):
+            found = lineage.model.next_log_probs(p_star.test)
+            return jax.scipy.special.rel_entr(jnp.exp(true), jnp.exp(found)).sum(-1).mean()
+
+        return np.asarray(jc.ensemble(loop, 6, lineages=16, key=jr.key(11), record=kl)[1][:, -1], float)
+
+    sampled, distilled = last(False), last(True)
+    gap = sampled - distilled
+    assert gap.mean() > 4 * gap.std(ddof=1) / 16**0.5
+    assert distilled.mean() < sampled.mean() / 2
