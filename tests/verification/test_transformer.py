@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import jaxcollapse as jc
-from tests.families.test_transformer import ALL, SMALL, TARGET, VOCAB, assert_drawn, assert_lawful, assert_searched, model
+from tests.families.test_transformer import (
+    ALL,
+    SMALL,
+    TARGET,
+    VOCAB,
+    assert_drawn,
+    assert_lawful,
+    assert_searched,
+    model,
+)
 from tests.helpers import t_bound
 
 LETTERS = jc.Markov(jc.corpora.letters(order=2), 16)
