@@ -92,16 +92,6 @@ def lost(arm: str, alpha: float) -> Measure:
     return measure
 
 
-def load(alpha: float) -> Measure:
-    """experts: evenness of the loads without a balance loss, last generation over generation 1."""
-
-    def measure(run: Run) -> Estimate:
-        x = run.here.values(run.data, "unbalanced", "load", alpha)
-        return quotient(x[:, -1], x[:, 0], math.nan)
-
-    return measure
-
-
 def moved(task: str, alpha: float) -> Measure:
     """thresholds: the width or rank at the threshold over that of clean training, at T."""
 
