@@ -174,9 +174,9 @@ def balance_loss(scale):
     """The loss with a balance of 1 less that with 0, the router's weights scaled."""
     learner, weights = jc.Transformer(**SMALL, experts=3), model(3).weights
     routed = eqx.tree_at(lambda w: w.layers.router, weights, scale * weights.layers.router)
-    return learner._loss(routed, jnp.asarray(ALL), jnp.ones(())) - learner._loss(
-        routed, jnp.asarray(ALL), jnp.zeros(())
-    )
+    labels = jax.nn.one_hot(jnp.asarray(ALL), VOCAB, dtype=float)
+    with_it, without = (learner._loss(routed, jnp.asarray(ALL), labels, weight) for weight in jnp.array([1.0, 0.0]))
+    return with_it - without
 
 
 def test_the_balance_loss_is_one_for_a_uniform_router_and_more_for_a_collapsed_one():
