@@ -51,7 +51,7 @@ def _block(block):
     if block.startswith(" "):
         return ["::", "", *block.split("\n")]
     block = re.sub(r"^(\S+(?:, \S+)*)\n {8,}", r"\1   ", block, flags=re.M)  # a name too long for its column
-    row = re.compile(r"(\S+(?: \S+)*) {2,}(\S.*)")
+    row = re.compile(r"(\w+(?:, \w+)*) {2,}(\S.*)")  # names and their meaning; not an equation and its condition
     if not row.match(block):
         return [_escape(line) for line in block.split("\n")]
     found = [(row.match(line), line.strip()) for line in block.split("\n")]

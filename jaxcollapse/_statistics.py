@@ -30,8 +30,10 @@ Pair = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
 class Statistics(eqx.Module):
     """What is known of each number of an array over all lineages seen so far; begun by `streaming.init`.
 
-    count       values seen, NaN apart              missing     NaN seen; mean, … are over the others
-    centre      mean of the finite values           spread      the mean of their (x − centre)²
+    count       values seen, NaN apart
+    missing     NaN seen; mean, … are over the others
+    centre      mean of the finite values
+    spread      the mean of their (x − centre)²
     lowest, highest   extremes, of the type of the values
     edges       e_0 < … < e_k of the histogram, or None
     histogram   counts below e_0, in [e_0, e_1), …, in [e_{k−1}, e_k], above e_k: k + 2 numbers along the last axis
