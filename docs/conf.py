@@ -51,6 +51,7 @@ def _block(block):
     if block.startswith(" "):
         return ["::", "", *block.split("\n")]
     block = re.sub(r"^(\S+(?:, \S+)*)\n {8,}", r"\1   ", block, flags=re.M)  # a name too long for its column
+    block = re.sub(r"; {4,}(?=\w+ {2,}\S)", "\n", block)  # several names in a line
     row = re.compile(r"(\w+(?:, \w+)*) {2,}(\S.*)")  # names and their meaning; not an equation and its condition
     if not row.match(block):
         return [_escape(line) for line in block.split("\n")]

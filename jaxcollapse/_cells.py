@@ -252,7 +252,7 @@ def _metric(found: Cells, variable: xr.DataArray, others, time: str | None, plac
     return Metric(name, label, "" if units == "1" else units, generations, *numbers)
 
 
-def _estimate(found: Cells, samples: Num[np.ndarray, "R L T"]) -> tuple[np.ndarray, ...]:
+def _estimate(found: Cells, samples: Num[np.ndarray, "R L T"] | Bool[np.ndarray, "R L T"]) -> tuple[np.ndarray, ...]:
     """Number of lineages, mean, s.e., and at the last generation the quantiles; NaN where nothing has been computed."""
     shape = (found.size, samples.shape[-1])
     count, quantiles = np.zeros(found.size, int), np.full((3, found.size), np.nan)

@@ -20,9 +20,9 @@ def picture(table: xr.Dataset) -> Any:
         found, metric = measured(table)
     except ValueError:
         return None
-    mean = metric.mean[:, -1]
+    mean = np.where(np.isfinite(metric.mean[:, -1]), metric.mean[:, -1], np.nan)
     grid = found.shape is not None and len(found.axes) == 2 and min(found.shape) > 1
-    if not grid or any(axis.kind == "category" for axis in found.axes) or np.nanmin(mean, initial=np.inf) <= 0:
+    if not grid or any(axis.kind == "category" for axis in found.axes) or not (mean > 0).any() or np.nanmin(mean) <= 0:
         return None
     from jaxcollapse import plot
 
@@ -39,7 +39,7 @@ def picture(table: xr.Dataset) -> Any:
         exact=None if lines is None or not np.isfinite(lines[3]).any() else lines[3],
         labels=(labels[0], labels[1]), risk_label=f"{metric.label}{when}", level=LEVEL,
         quantity=rf"\mathrm{{{metric.name}}}".replace("_", r"\_"),
-        limits=(max(float(np.nanmin(mean)), 1e-4 * top), top),
+        limits=(min(max(float(np.nanmin(mean)), 1e-4 * top), 0.5 * top), top),
     )  # fmt: skip
     if lines is not None:
         low, high = (np.where(np.isfinite(lines[0]), np.clip(end, y[0], y[-1]), np.nan) for end in lines[1:3])

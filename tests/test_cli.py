@@ -344,6 +344,12 @@ def test_a_map_without_a_figure_of_its_own_is_drawn_with_its_boundary(tmp_path, 
     np.testing.assert_allclose(exact.get_ydata()[at], np.log(2) / np.array([0.25, 0.3, 0.5]), atol=0.02)
     np.testing.assert_allclose(simulated.get_ydata()[at], exact.get_ydata()[at], atol=0.05)
     pyplot.close("all")
+    run = jc.open("runs/map")
+    odd = [run.assign(risk=run.risk + shift) for shift in (np.nan, -1.0)]  # nothing to draw; not all above 0
+    odd += [run.isel(a=[0]), run.assign_coords(n=run.n.astype(str)), run.drop_vars(("risk", "exact"))]
+    assert [picture(table) for table in odd] == [None] * 5
+    assert picture(run.assign(risk=0.0 * run.risk + 2.0)) and picture(run.where(run.a > 0.1))
+    pyplot.close("all")
     assert call("plot", "runs/map", "--output", "again.png").exit_code == 0 and Path("again.png").stat().st_size > 0
 
 
