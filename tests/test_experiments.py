@@ -157,7 +157,7 @@ def said(renderable, width=120):
 
 # They take ten seconds and more to trace and to draw: tests/verification/test_neural_experiments.py.
 DEAR = {"calibration", "distillation", "experts", "language_collapse", "logistic", "neighbours"}
-DEAR |= {"neural_phase_transformer", "vae_digits"}
+DEAR |= {"data_exhaustion", "neural_phase_transformer", "vae_digits"}
 EXPERIMENTS = {file.stem for file in FOLDER.glob("*.py") if not file.stem.endswith("_figures")} - {"build_corpora"}
 
 
