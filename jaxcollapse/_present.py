@@ -3,9 +3,11 @@
 import io
 import json
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import typer
 
 if TYPE_CHECKING:
@@ -38,11 +40,17 @@ def correlated(plan: "Plan") -> str | None:
 
 
 def planned(plan: "Plan") -> dict[str, Any]:
-    """What a dry run reports. It traces the experiment, which finds most mistakes in it."""
-    from jaxcollapse import _program
+    """What a dry run reports. It traces and compiles the experiment: the memory is measured, and mistakes are found."""
+    from jaxcollapse import _program, _store
 
+    clock = [time.perf_counter()]
     program = _program.trace(plan)
     width = _program.width(plan, program)
+    identity = _program.identify(plan, program)
+    clock.append(time.perf_counter())
+    with _store.begin(None, plan.columns, program.variables, width, identity) as (table, _):
+        kernel = _program.compile(plan, program, table)
+    clock.append(time.perf_counter())
     return _asked(plan) | {
         "chunks": -(-plan.points // width),
         "chunk": width,
@@ -50,8 +58,10 @@ def planned(plan: "Plan") -> dict[str, Any]:
         "variables": {
             n: {**dict(zip(v.dims, v.shape, strict=True)), "dtype": str(v.dtype)} for n, v in program.variables.items()
         },
+        "seconds": dict(zip(("trace", "compile"), np.diff(clock).round(3).tolist(), strict=True)),
         "bytes": plan.points * program.bytes,
-        "peak_bytes": _program.peak(plan, program),
+        "chunk_bytes": kernel.bytes,
+        "peak_bytes": _program.peak(kernel),
     }
 
 

@@ -35,9 +35,10 @@ from jaxcollapse._store import REPEAT, Columns, Table, Variable
 CACHE = {"cpu": 2**20}  # bytes of the largest array of a block; elsewhere:
 MEMORY = 2**28
 WIDEST = 1024  # points in a block
-# For a budget of memory: arrays as large as the largest that a block holds at a time, bytes that compiling takes, and
-# how often the results are held.
-ARRAYS, COMPILER, COPIES = 16, 2**28, 3
+# For a budget of memory, before anything is compiled: arrays as large as the largest that a block holds at a time, and
+# bytes that compiling seldom exceeds (both are measured after it); how often the results are held; and what storing them
+# takes, a summary and a figure.
+ARRAYS, COMPILER, COPIES, AFTERWARDS = 20, 2**30, 3, 2**27
 FUNCTION = re.compile(r"(func\.func (?:public |private )?|\bcall )@([\w.]+)")  # a custom_call's name is its meaning
 DTYPES = {"f": float, "i": int, "b": bool}
 
@@ -105,6 +106,12 @@ class Kernel(NamedTuple):
     program: Program
     table: Table
     executable: jax.stages.Compiled
+
+    @property
+    def bytes(self) -> int:
+        """What one block takes on its device: arguments, results and all that is held between them."""
+        used = self.executable.memory_analysis()
+        return used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
 
     def carry_out(self, blocks: Iterable[int]) -> Iterator[int]:
         """Computes these blocks on all cores and writes them; each is yielded when it has been."""
@@ -208,11 +215,21 @@ def width(plan: Plan, program: Program) -> int:
     return -(-chosen // 8) * 8 if most >= 8 else chosen
 
 
-def peak(plan: Plan, program: Program) -> int:
-    """Bytes that the process takes, roughly: what it holds now, the compiler, the results and the blocks under way."""
-    largest = max(_largest(program.traced.jaxpr.jaxpr), 1)
-    blocks = ARRAYS * largest * width(plan, program) * threads()
-    return _held() + COMPILER + COPIES * plan.points * program.bytes + blocks
+def peak(kernel: Kernel) -> int:
+    """Bytes that the process takes at most, as it has compiled: then, or with its results and the blocks under way."""
+    blocks = kernel.bytes * threads() if jax.default_backend() == "cpu" else 0
+    run = _held() + AFTERWARDS + blocks + COPIES * kernel.plan.points * kernel.program.bytes
+    return max(_held("VmHWM"), run)
+
+
+def check_memory(kernel: Kernel) -> None:
+    """Raises `ValueError` where the compiled program takes more memory than the plan allows."""
+    memory = kernel.plan.memory
+    if memory is None or (needed := peak(kernel)) <= memory:
+        return
+    got = f"{memory:,} bytes for blocks of {kernel.table.block} points"
+    tries = "try more memory, or a smaller chunk in a new store"
+    raise ValueError(f"memory: got {got}, expected at least {needed:,}, as measured after compiling; {tries}")
 
 
 def _room(plan: Plan, program: Program) -> int:
@@ -229,11 +246,13 @@ def _room(plan: Plan, program: Program) -> int:
     return room
 
 
-def _held() -> int:
-    """Bytes that the process holds now; its peak where the system does not say."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
+def _held(what: str = "VmRSS") -> int:
+    """Bytes that the process holds now, or did at most (VmHWM); at most in either case where Linux does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(rf"^{what}:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

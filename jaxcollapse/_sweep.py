@@ -130,6 +130,7 @@ def stages(
         if mine and elsewhere is None:
             yield Stage("compile", done, total)
             kernel = kernel._replace(table=table) if kernel else _program.compile(plan, program, table)
+            _program.check_memory(kernel)
             ended = kernel.carry_out(mine)
         elif elsewhere is not None and mine:
             ended = _remote.run(*elsewhere, table.run, mine, tasks)

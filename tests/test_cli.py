@@ -14,7 +14,7 @@ import zarr
 from typer.testing import CliRunner
 
 import jaxcollapse as jc
-from jaxcollapse import _doctor, _execute
+from jaxcollapse import _doctor, _execute, _program
 from jaxcollapse._cli import app
 from jaxcollapse._picture import picture
 
@@ -131,11 +131,24 @@ def test_a_dry_run_says_what_would_run_and_leaves_no_trace(toy, tmp_path):
     assert list(tmp_path.iterdir()) == [toy]
 
 
-def test_a_dry_run_states_the_memory(toy):
-    """The compiler's share always; results three times over, and the arrays of the blocks, where they are large."""
-    asked = ("run", "toy.py", "--dry-run", "--json", "--set")
-    few, many = (json.loads(call(*asked, f"size={size}").stdout)["peak_bytes"] for size in (3, 10**6))
-    assert few > 2**28 and many - few > 3 * 6 * 4e6 + 4e6
+@pytest.mark.parametrize("size", [3, 10**6])
+def test_a_dry_run_states_the_memory(toy, monkeypatch, size):
+    """Beside what the process holds: results three times over, and the arrays of the blocks, at least two of results."""
+    monkeypatch.setattr(_program, "_held", lambda what="": 2 * 10**8 if what else 10**5)
+    report = json.loads(call("run", "toy.py", "--dry-run", "--json", "--set", f"size={size}").stdout)
+    assert set(report["seconds"]) == {"trace", "compile"}
+    assert 4 * size * report["chunk"] < report["chunk_bytes"] < 10 * 4 * max(size, 100) * report["chunk"]
+    needed = 10**5 + 2**27 + 3 * report["bytes"] + _program.threads() * report["chunk_bytes"]
+    assert report["peak_bytes"] == max(2 * 10**8, needed) and (needed > 2 * 10**8) == (size > 3)
+
+
+def test_a_program_that_takes_more_than_is_allowed_is_refused_before_it_runs(toy, monkeypatch):
+    monkeypatch.setattr(_program, "_held", lambda what="": 5 * 10**9 if what else 0)  # what compiling took
+    refused = call("run", "toy.py", "--memory", "4GB")
+    expected = "memory: got 4,000,000,000 bytes for blocks of 8 points, expected at least 5,000,000,000, as measured"
+    assert refused.exit_code == 1 and expected in refused.stderr
+    assert not jc.open("runs/toy").done.any()
+    assert call("run", "toy.py", "--memory", "6GB").exit_code == 0
 
 
 def test_a_dry_run_reports_what_was_asked_for(toy):

@@ -32,13 +32,14 @@ def descend(
     key: PRNGKeyArray,
 ) -> tuple[PyTree, Float[Array, " K"]]:
     """The parameters after `steps` updates, and the loss before each of them; what diverges ends as NaN or infinite."""
-    made = optimiser(rate)
+    made = optax.with_extra_args_support(optimiser(rate))
 
     def update(carry, k):
         parameters, state = carry
-        value, gradient = jax.value_and_grad(loss)(parameters, jr.fold_in(key, k))
+        at = lambda parameters: loss(parameters, jr.fold_in(key, k))
+        value, gradient = jax.value_and_grad(at)(parameters)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # inside optax
-            change, state = made.update(gradient, state, parameters)
+            change, state = made.update(gradient, state, parameters, value=value, grad=gradient, value_fn=at)
         return (optax.apply_updates(parameters, change), state), value
 
     (found, _), losses = jax.lax.scan(update, (start, made.init(start)), jnp.arange(steps))

@@ -22,10 +22,10 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 from jaxcollapse._atoms import AbstractPointModel, Atoms
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
-from jaxcollapse.families._decoding import Decoding, decode
+from jaxcollapse.families._decoding import Decoding
 from jaxcollapse.families.sequences import AbstractSequences
 from jaxcollapse.families.tabular import as_array
-from jaxcollapse.families.transformer import TOGETHER, Transformer, TransformerModel, _forward, _logits
+from jaxcollapse.families.transformer import Transformer, TransformerModel
 
 
 class NeighbourModel(AbstractPointModel):
@@ -55,8 +55,8 @@ class NeighbourModel(AbstractPointModel):
 
     def next_log_probs(self, x: Num[Array, "m i"]) -> Float[Array, "m i v"]:
         """ln p(· | x_<i) in nats at every position of m sequences."""
-        mixed = lambda both: self._mixed(*both)
-        return jax.lax.map(mixed, (self.inner.next_log_probs(x), self.inner.representations(x)))
+        mixed = lambda h: jax.nn.log_softmax(self._logits(h), axis=-1)
+        return jax.lax.map(mixed, self.inner.representations(x))
 
     def log_prob(self, x: Num[Array, "*m i"]) -> Float[Array, "*m"]:
         """ln p(x) in nats of whole sequences; NaN for one with a NaN."""
@@ -68,22 +68,8 @@ class NeighbourModel(AbstractPointModel):
 
     def draw(self, number: int, *, key: PRNGKeyArray) -> Float[Array, "m i"]:
         """That many sequences, as the decoding says; NaN where the model has diverged or the decoding is no law."""
-        together, weights = min(number, TOGETHER), self.inner.weights
-        depth, width = weights.layers.out.shape[:2]
-        rows = (depth, together, weights.heads, self.length, width // weights.heads)
-        nothing = jnp.zeros(rows, weights.embed.dtype)
-
-        def step(token, t, cache):
-            h, cache, _ = _forward(weights, token[:, None], cache, t)
-            return self._mixed(_logits(weights, h)[:, 0], h[:, 0]), cache
-
-        def part(key):
-            return decode(step, (nothing, nothing), self.decoding, (together, self.length, self.vocab), key)
-
-        drawn: Array = jax.lax.map(part, jr.split(key, -(-number // together))).reshape(-1, self.length)[:number]
-        trial = self.decoding.log_law(jnp.zeros((1, self.vocab)), jnp.ones((1, self.vocab), bool))
-        finite = jnp.isfinite(sum(x.sum() for x in jax.tree.leaves((weights, self.weight, self.temperature))))
-        return jnp.where(finite & ~jnp.isnan(trial).any(), drawn.astype(float), jnp.nan)
+        drawn = self.inner.write(self._logits, self.decoding, number, key=key)
+        return jnp.where(jnp.isfinite(self.weight) & jnp.isfinite(self.temperature), drawn, jnp.nan)
 
     def neighbour_probs(self, h: Float[Array, "q d"]) -> Float[Array, "q v"]:
         """p_kNN where the transformer holds h, by an exact search."""
@@ -100,8 +86,9 @@ class NeighbourModel(AbstractPointModel):
         mixed = -self.log_prob(target.test).mean() / self.length
         return found | {"cross_entropy": mixed, "parametric": found["cross_entropy"]}
 
-    def _mixed(self, logits: Float[Array, "q v"], h: Float[Array, "q d"]) -> Float[Array, "q v"]:
+    def _logits(self, h: Float[Array, "q d"]) -> Float[Array, "q v"]:
         """Logits of the mixture, with the scale of the transformer's own: for λ = 0 they are these, bit for bit."""
+        logits = self.inner.logits(h)
         whole = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         stored = jnp.log(self.weight * self.neighbour_probs(h))
         mixed = jnp.logaddexp(stored, jnp.log1p(-self.weight) + logits - whole) + whole

@@ -16,6 +16,7 @@ Hinton et al., arXiv 1503.02531.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -84,7 +85,7 @@ class TransformerModel(AbstractPointModel):
 
     def next_log_probs(self, x: Num[Array, "m i"]) -> Float[Array, "m i v"]:
         """ln p(· | x_<i) in nats at every position of m sequences."""
-        return jax.nn.log_softmax(_logits(self.weights, self.representations(x)), axis=-1)
+        return jax.nn.log_softmax(self.logits(self.representations(x)), axis=-1)
 
     def representations(self, x: Num[Array, "m i"]) -> Float[Array, "m i d"]:
         """What the last layer holds where token i is about to be written: norm(h), a function of x_<i alone."""
@@ -101,8 +102,18 @@ class TransformerModel(AbstractPointModel):
         rows = x.reshape(-1, x.shape[-1]).astype(float)
         return jax.lax.map(one, rows, batch_size=TOGETHER).reshape(x.shape[:-1])
 
+    def logits(self, h: Float[Array, "*m d"]) -> Float[Array, "*m v"]:
+        """ln p(· | x_<i) of what the last layer holds, up to a number that is the same for all tokens."""
+        return h @ self.weights.embed[:-1].T
+
     def draw(self, number: int, *, key: PRNGKeyArray) -> Float[Array, "m i"]:
         """That many sequences, as the decoding says; NaN where the model has diverged or the decoding is no law."""
+        return self.write(self.logits, self.decoding, number, key=key)
+
+    def write(
+        self, law: Callable[[Float[Array, "m d"]], Float[Array, "m v"]], decoding: Decoding, number: int, *, key
+    ) -> Float[Array, "m i"]:
+        """`draw` by another law: the logits of the next token as a function of what the last layer holds."""
         together, weights = min(number, TOGETHER), self.weights
         depth, width = weights.layers.out.shape[:2]
         rows = (depth, together, weights.heads, self.length, width // weights.heads)
@@ -110,13 +121,13 @@ class TransformerModel(AbstractPointModel):
 
         def step(token, t, cache):
             h, cache, _ = _forward(weights, token[:, None], cache, t)
-            return _logits(weights, h)[:, 0], cache
+            return law(h[:, 0]), cache
 
         def part(key):
-            return decode(step, (nothing, nothing), self.decoding, (together, self.length, self.vocab), key)
+            return decode(step, (nothing, nothing), decoding, (together, self.length, self.vocab), key)
 
         drawn: Array = jax.lax.map(part, jr.split(key, -(-number // together))).reshape(-1, self.length)[:number]
-        trial = self.decoding.log_law(jnp.zeros((1, self.vocab)), jnp.ones((1, self.vocab), bool))
+        trial = decoding.log_law(jnp.zeros((1, self.vocab)), jnp.ones((1, self.vocab), bool))
         finite = jnp.isfinite(sum(x.sum() for x in jax.tree.leaves(weights)))
         return jnp.where(finite & ~jnp.isnan(trial).any(), drawn.astype(float), jnp.nan)
 
@@ -250,7 +261,7 @@ class Transformer(AbstractLearner):
         vocab = weights.embed.shape[0] - 1
         slots = self.experts and min(x.size, math.ceil(self.expert_capacity * x.size / self.experts))
         h, _, (load, gates) = _forward(weights, _inputs(x, vocab), slots=slots)
-        fit = optax.softmax_cross_entropy(_logits(weights, h), labels).mean()
+        fit = optax.softmax_cross_entropy(TransformerModel(weights).logits(h), labels).mean()
         return fit if self.experts is None else fit + balance * self.experts * jnp.sum(load * gates, -1).mean()
 
     def _begin(self, model: TransformerModel, key: PRNGKeyArray) -> Weights:
@@ -284,10 +295,6 @@ class Transformer(AbstractLearner):
 def _inputs(x: Num[Array, "m i"], start: int) -> Int[Array, "m i"]:
     """What is read at each position: the token before, the start token first."""
     return jnp.pad(x.astype(int)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-
-
-def _logits(weights: Weights, h: Float[Array, "m i d"]) -> Float[Array, "m i v"]:
-    return h @ weights.embed[:-1].T
 
 
 def _forward(

@@ -57,10 +57,10 @@ def law(model):
 
     def step(cache, t):
         h, cache, _ = transformer._forward(weights, jnp.asarray(inputs)[:, t][:, None], cache, t)
-        return cache, jax.nn.log_softmax(transformer._logits(weights, h)[:, 0], -1)
+        return cache, jax.nn.log_softmax(model.logits(h[:, 0]), -1)
 
     x = jnp.asarray(ALL, float)
-    logits = transformer._logits(weights, model.representations(x))
+    logits = model.logits(model.representations(x))
     whole = model.log_prob(jnp.concatenate([x, x.at[5, 2].set(jnp.nan)]).reshape(2, *x.shape))
     _, steps = jax.lax.scan(step, cache, jnp.arange(LENGTH))
     return logits, jax.nn.log_softmax(logits, -1), steps.swapaxes(0, 1), *whole
