@@ -167,16 +167,24 @@ def figure(run):
         axes[0, i].set_title(f"α = {alpha:g}")
         axes[0, i].set_xlabel("generation t")
         axes[1, i].set_xlabel("generation t")
-    axes[0, 0].set_ylabel("overconfidence of the top token")
-    axes[1, 0].set_ylabel("slope β of truth on what is said")
+    axes[0, 0].set_ylabel("overconfidence, top token")
+    axes[1, 0].set_ylabel("calibration slope β")
     axes[2, 0].set_ylabel("true probability, mean")
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    title = "Without real data tables lose their calibration as the recursion says;\n"
-    title += "10 % of it stop the loss, and an early stop keeps more of it.\n"
-    title += "Transformers that see a sample twelve times are overconfident at once"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(_finding(found), fontsize=10)
     return figure
+
+
+def _finding(found):
+    """Overconfidence at T, of the least share of real data and the next, and the transformer's at once."""
+    names = {"table": "table", "scratch": "softmax stopped early", "transformer": "transformer"}
+    lines = []
+    for i, alpha in enumerate(found["alpha"][:2]):
+        each = (f"{words} {found[name]['overconfidence'][0][i, -1]:.3f}" for name, words in names.items())
+        lines.append(f"α = {alpha:g}, t = {found['t'][-1]}: overconfidence of a {', '.join(each)}")
+    at_once = found["transformer"]["overconfidence"][0][0, 0]
+    return "\n".join(lines) + f";\nthe transformer's is {at_once:.3f} at t = {found['t'][0]} already"
 
 
 def _lines(ax, found, i, what):

@@ -204,7 +204,7 @@ def _trained(ax, found):
             said = LEARNERS[name].removeprefix("softmax, ")
             ax.errorbar(x, mean, 2 * se, label=f"{said}, {LABELS[labels]}", **style)
     _alpha_axis(ax, found)
-    steps = "{steps} steps a fit continued, {stop} stopped early".format(**found["settings"])
+    steps = "{steps} steps continued, {stop} stopped early".format(**found["settings"])
     ax.set_title(f"softmax, n = {found['n'][i]:g}, T = {found['times'][-1]}; {steps}", fontsize=10)
     _legend_above(ax)
 

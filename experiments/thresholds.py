@@ -55,7 +55,7 @@ class Copying(jc.AbstractSequences):
 
 
 def experiment(
-    alpha, *, key, widths=(4, 6, 8, 12, 32), generations=4, lineages=8,
+    alpha, *, key, widths=(4, 6, 8, 12, 32, 64), generations=4, lineages=16,
     vocab=32, length=16, n=512, steps=200, rate=0.01,
     ranks=(1, 2, 3, 4, 8, 32), keys=64, draws=1024, updates=100, speed=0.1,
 ):  # fmt: skip
@@ -215,11 +215,26 @@ def figure(run):
         _accuracies(above, found, task)
         _thresholds(below, found, task)
     axes[0, 0].legend(frameon=False)
-    figure.suptitle(TITLE, fontsize=11)
+    figure.suptitle(_title(found), fontsize=11)
     return figure
 
 
-TITLE = "Training on own output moves the threshold up, generation by generation; no U-shape up to width and rank 32"
+def _title(found):
+    """How far the thresholds move for the least α, and where the largest size does worse than the best."""
+    clean, least = int(np.argmax(found["alpha"])), int(np.argmin(found["alpha"]))
+    at = {task: 2 ** (found[task]["threshold"][least, -1] - found[task]["threshold"][clean, -1]) for task in TASKS}
+    moved = ", ".join(f"{task} × {ratio:.2f}" for task, ratio in at.items() if np.isfinite(ratio))
+    worse = [
+        f"{task} at α = {alpha:g} (−{drop:.3f})"
+        for task in TASKS
+        for i, alpha in enumerate(found["alpha"])
+        for drop, _, z, bound in [fall(found, task, i)]
+        if z > bound
+    ]
+    where = "the largest do worse: " + ", ".join(worse) if worse else "the largest do no worse, no U-shape"
+    return f"α = {found['alpha'][least]:g} moves the threshold w*: {moved or 'not seen'}; {where}"
+
+
 LOOKS = [
     {"color": colour, "marker": marker, "linestyle": style, "capsize": 2, "markersize": 5}
     for colour, marker, style in zip(jc.plot.COLOURS, "os^DvP", ("-", "--", ":", "-.", (0, (1, 4)), "-"), strict=True)

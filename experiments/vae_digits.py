@@ -86,12 +86,15 @@ def times(generations):
 
 
 def experiment(
-    noise, alpha, *, key, generations=10, lineages=6, n=1024, variance=0.02, hidden=64, steps=1500, rate=0.003
-):
+    noise, alpha, *, key, generations=10, lineages=6, n=1024, variance=0.02, hidden=64,
+    steps=1500, rate=0.003, circle_steps=3000, circle_rate=0.01,
+):  # fmt: skip
     """Variances, bound and pictures of every lineage and generation t = 0..T, for both targets."""
+    training = {"digits": (steps, rate), "circle": (circle_steps, circle_rate)}
     found: dict[str, tuple] = {"generation": ("generation", times(generations), {"long_name": "generation t"})}
     for i, (name, (law, real, test, latent)) in enumerate(targets().items()):
-        learner = jc.Autoencoder(latent, hidden, variance, capacity=int(n), rate=rate, steps=steps)
+        updates, speed = training[name]
+        learner = jc.Autoencoder(latent, hidden, variance, capacity=int(n), rate=speed, steps=updates)
         hand_on = Noise(jnp.asarray(noise, float))
         loop = jc.Loop(law, learner, jc.Replace(), jc.Constant(alpha), jc.Constant(n), curate=hand_on)
         own = jr.fold_in(key, i)

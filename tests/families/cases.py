@@ -6,6 +6,10 @@ import numpy as np
 import jaxcollapse as jc
 
 
+WORDS = jnp.array([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)])
+SMALL = {"layers": 1, "width": 4, "heads": 1, "hidden": 4, "capacity": 64, "steps": 10, "batch_size": 16, "rate": 0.05}
+
+
 def state(model):
     """The numbers that a model says, as one vector."""
     match model:
@@ -20,11 +24,17 @@ def state(model):
             return jnp.append(model.decode(jnp.zeros(1)), model.variance)
         case jc.Poisson() | jc.Bernoulli() | jc.ExponentialLaw():
             return model.mean[None]
+        case jc.TransformerModel() | jc.NeighbourModel():
+            return jnp.exp(model.log_prob(WORDS))
     return model.probs.ravel()
 
 
 def _table():
     return jc.Categorical(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]))
+
+
+def _words():
+    return jc.Markov(jc.Categorical(np.array([[0.8, 0.2], [0.4, 0.6]])), 2)
 
 
 FAMILIES = {
@@ -52,7 +62,14 @@ FAMILIES = {
         jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))),
         jc.Autoencoder(1, 0, "learned", capacity=64, rate=0.02, steps=10, batch_size=None),
     ),
+    "vae with a hidden layer": lambda: (
+        jc.GaussianMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))),
+        jc.Autoencoder(1, 4, 0.1, capacity=64, rate=0.02, steps=10, batch_size=16),
+    ),
+    "transformer": lambda: (_words(), jc.Transformer(**SMALL)),
+    "experts": lambda: (_words(), jc.Transformer(**SMALL, experts=2)),
+    "neighbours": lambda: (_words(), jc.Neighbours(jc.Transformer(**SMALL), neighbours=4, datastore=WORDS)),
 }
 ABSORBED = ("tabular", "contexts", "retrieval", "distilled", "network", "gaussian", "gaussian 2d", "bernoulli")
 ABSORBED += ("mixture",)
-LIMITED = ("mixture", "kernel", "vae")  # samples are held in as many atoms as there are slots
+LIMITED = ("mixture", "kernel", "vae", "vae with a hidden layer", "transformer", "experts", "neighbours")  # samples are held in as many atoms as there are slots
