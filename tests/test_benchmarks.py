@@ -41,3 +41,15 @@ def test_sweeps_runs_at_tiny_sizes(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert found["memory"]["points"] == 16 and 0 < found["memory"]["peak_kib"] < 2**20
+
+
+def test_neural_runs_at_tiny_sizes(tmp_path):
+    """The trained lineages and the loops over the same models; the transformers' part is in tests/verification."""
+    file = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/neural.py", "--quick", "--only", "softmax", "--json", file]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert {"ours, 64 side by side", "ours, one by one", "JAX, step by step", "NumPy"} <= set(found)
+    assert found["JAX, step by step"]["ratio"] == [1, 1, 1]
+    assert all(row["fits_per_second"] > 0 for row in found.values())

@@ -92,6 +92,16 @@ def lost(arm: str, alpha: float) -> Measure:
     return measure
 
 
+def load(arm: str, alpha: float) -> Measure:
+    """experts: evenness of the loads at T over that at t = 1."""
+
+    def measure(run: Run) -> Estimate:
+        x = near(run.data[f"{arm}_load"], alpha=alpha).transpose("lineage", "generation").values.astype(float)
+        return quotient(x[:, -1], x[:, 0], math.nan)
+
+    return measure
+
+
 def moved(task: str, alpha: float) -> Measure:
     """thresholds: the width or rank at the threshold over that of clean training, at T."""
 

@@ -49,7 +49,8 @@ class Softmax(AbstractLearner):
     features    Φ `c k`, given; None: one of its own for every context (full rank), or learned ones (`rank`)
     rank        k ≥ 1 of learned features, for a `c v` target
     l2          λ ≥ 0; may be swept
-    optimiser   rate -> an optax optimiser: `optax.adam`, `optax.sgd`, `functools.partial(optax.sgd, momentum=0.9)`
+    optimiser   rate -> an optax optimiser: `optax.adam`, `optax.sgd`, `functools.partial(optax.sgd, momentum=0.9)`;
+                `optax.lbfgs` with rate=1.0 and all of the data is at the minimum in some 20 steps
     rate        its learning rate; may be swept
     steps       updates of a fit; few of them are an early stop
     batch_size  draws (with replacement, from the data) that each step sees; None: all of the data

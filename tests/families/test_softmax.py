@@ -47,6 +47,16 @@ def test_fits_with_features_and_penalty_are_the_minimum(features, l2):
     np.testing.assert_allclose(fitted(learner).probs, due, atol=3e-4)
 
 
+@pytest.mark.parametrize(("features", "l2"), [(None, 0.05), (FEATURES, 0.0)])
+def test_l_bfgs_is_at_the_minimum_in_a_few_steps(features, l2):
+    """Its line search evaluates the loss itself, with the data that the step sees."""
+    due = minimum(np.eye(4) if features is None else features, TABLE, l2)
+    for x64, steps, far in ((False, 15, 3e-4), (True, 40, 1e-7)):
+        with jax.enable_x64(x64):
+            learner = jc.Softmax(features=features, l2=l2, optimiser=optax.lbfgs, rate=1.0, steps=steps)
+            np.testing.assert_allclose(fitted(learner).probs, due, atol=far)
+
+
 def test_two_tokens_and_features_are_logistic_regression():
     """Against the score equations: Σ_c Φ_c (N_c p_c − N_c1) = 0."""
     counts = np.array([[9, 3], [5, 5], [2, 9], [12, 1]])
