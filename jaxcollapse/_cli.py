@@ -151,7 +151,10 @@ def plot(
     output: Annotated[Path | None, typer.Option(help="Image file; STORE.png if not given.")] = None,
     file: Annotated[Path | None, typer.Option(help="Experiment file; the one that was run if not given.")] = None,
 ) -> None:
-    """Redraws the figure of a run, and prints its map here."""
+    """Redraws the figure of a run, and prints its map here.
+
+    Where the experiment's file is gone, or the run was Python's, it is a plain map of two axes.
+    """
     from jaxcollapse import _dataset, _experiment, _present, _progress, _terminal
 
     with errors(file or store), blame(store):
@@ -161,13 +164,14 @@ def plot(
         table = _dataset.open(store)
         if message := _present.unfinished(table):
             typer.echo(f"{store}: {message}", err=True)
-        source = file or Path(table.attrs.get("file", "the Python session that wrote it"))
-        if not file and not source.is_file():
-            raise ValueError(f"file: got {source}, which is gone; try --file with its new place")
-        with blame(source):
-            experiment = _experiment.load(source)
+        source, experiment = file or Path(table.attrs.get("file", "")), None
+        if file or source.is_file():
+            with blame(source):
+                experiment = _experiment.load(source)
+        elif source.name:
+            typer.echo(f"{source} is gone: a plain map; try --file with its new place for its own figure", err=True)
     image = output or Path(f"{store}.png")
-    with errors(source):
+    with errors(source if experiment else store):
         with _progress.step("figure", terminal=sys.stderr.isatty()):
             drawn = _present.draw(experiment, table, image)
         _terminal.preview(table)

@@ -121,14 +121,14 @@ def show(renderable: Any) -> None:
         Console().print(renderable)
 
 
-def draw(experiment: "Experiment", table: "xr.Dataset", path: Path) -> bool:
+def draw(experiment: "Experiment | None", table: "xr.Dataset", path: Path) -> bool:
     """Saves the experiment's figure, or a plain map; False, and one line why, where there is none or no matplotlib."""
     from jaxcollapse._picture import picture
 
     try:
-        figure = (experiment.figure or picture)(table)
+        figure = (experiment and experiment.figure or picture)(table)
         if figure is None:
-            hint = f"{experiment.path} may define figure(run), which returns a matplotlib figure"
+            hint = f"{experiment.path if experiment else 'an experiment'} may define figure(run) -> a matplotlib figure"
             typer.echo(f"figure: not drawn; {hint}", err=True)
             return False
         _save(figure, path)

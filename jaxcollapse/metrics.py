@@ -27,7 +27,7 @@ def squared_error(p: Law, q: Law) -> Value:
     Range 0 (p = q) to 2 (disjoint supports); a collapsed p, at token i, has 1 − 2 q_i + Σ q². Lost tokens count q_i².
     Exact mean: E R_t = r_t (1 − Σ p*²), `theory.risk`.
     """
-    p, q = _aligned(p, q)
+    p, q = _aligned(p=p, q=q)
     return jnp.sum((p - q) ** 2, -1)
 
 
@@ -36,7 +36,7 @@ def total_variation(p: Law, q: Law) -> Value:
 
     Range 0 (p = q) to 1 (disjoint supports); a collapsed p, at token i, has 1 − q_i.
     """
-    p, q = _aligned(p, q)
+    p, q = _aligned(p=p, q=q)
     return 0.5 * jnp.sum(jnp.abs(p - q), -1)
 
 
@@ -51,7 +51,7 @@ def kl(p: Law, q: Law) -> Value:
     Summed as Σ [p ln(p/q) − p + q], the same for laws: no term is negative, rounding in Σp and Σq drops out at first
     order, and float32 keeps its relative precision down to q = p.
     """
-    p, q = _aligned(p, q)
+    p, q = _aligned(p=p, q=q)
     near = (p > 0) & (jnp.abs(q - p) < 0.5 * p)
     x = jnp.where(near, q - p, 0.0) / jnp.where(near, p, 1.0)
     return jnp.sum(jnp.where(near, p * (x - jnp.log1p(x)), rel_entr(p, q) - p + q), -1)
@@ -63,7 +63,7 @@ def hellinger(p: Law, q: Law) -> Value:
     Range 0 (p = q) to 1 (disjoint supports); finite whatever is lost. 1 − h² = Σ √(p q), so a collapsed p, at token i,
     has h² = 1 − √q_i. Between total variation's bounds: h² ≤ TV ≤ √2 h.
     """
-    p, q = _aligned(p, q)
+    p, q = _aligned(p=p, q=q)
     root = jnp.sqrt(p) + jnp.sqrt(q)
     # √p − √q = (p − q)/(√p + √q), which does not cancel.
     return jnp.sqrt(0.5 * jnp.sum(((p - q) / jnp.where(root == 0, 1.0, root)) ** 2, -1))
@@ -75,7 +75,7 @@ def chi_square(p: Law, target: Law) -> Value:
     Range 0 (p = target) to 1/min(target) − 1, reached by a collapse at the rarest token; +inf if p has a token that
     the target has not. A lost token counts target_i. Exact mean on K target tokens: (K − 1) r_t.
     """
-    p, target = _aligned(p, target)
+    p, target = _aligned(p=p, target=target)
     outside = jnp.where(p > 0, jnp.inf, p)
     inside = (p - target) ** 2 / jnp.where(target == 0, 1.0, target)
     return jnp.sum(jnp.where(target == 0, outside, inside), -1)
@@ -90,7 +90,7 @@ def cross_entropy(target: Law, p: Law) -> Value:
     Equal to entropy(target) + kl(target, p): entropy(target) at p = target, ln v at uniform p, +inf from the first lost
     token on (then evaluate the mixture or a smoothed model, or report `missing_mass`).
     """
-    target, p = _aligned(target, p)
+    target, p = _aligned(target=target, p=p)
     return -jnp.sum(xlogy(target, p), -1)
 
 
@@ -160,7 +160,7 @@ def missing_mass(p: Law, target: Law) -> Value:
     Range 0 (nothing lost, as at p = target) to 1; a collapsed p, at token i, has 1 − target_i. `kl(target, p)` is
     infinite exactly where it is positive.
     """
-    p, target = _aligned(p, target)
+    p, target = _aligned(p=p, target=target)
     return jnp.sum(target * (1.0 - jnp.sign(p)), -1)
 
 
@@ -171,7 +171,7 @@ def tail_mass(p: Law, target: Law, threshold: Float[ArrayLike, ""]) -> Value:
     is the median that falls as tails are lost. For the tail beyond rank k pass the k-th largest target probability,
     `jnp.sort(target)[-k]`; 1/n is the edge of what a sample of n sees.
     """
-    p, target = _aligned(p, target)
+    p, target = _aligned(p=p, target=target)
     tail = (target > 0) & (target < jnp.asarray(threshold, float))
     return jnp.sum(p * tail.astype(p.dtype), -1)
 
@@ -199,8 +199,16 @@ def turnover(ids: Int[ArrayLike, "*k"], axis: int = -1) -> Int[Array, "..."]:
     return jnp.sum((held[..., :-1] >= 0) & (held[..., 1:] != held[..., :-1]), -1)
 
 
-def _aligned(p: Law, q: Law) -> tuple[Float[Array, "*b v"], Float[Array, "*b v"]]:
+def _aligned(**laws: ArrayLike) -> tuple[Float[Array, "*b v"], Float[Array, "*b v"]]:
     """Both in the default float and of one shape: strict promotion of dtypes and ranks would refuse a record's leading
     axes against a bare target."""
-    p, q = jnp.broadcast_arrays(jnp.asarray(p, float), jnp.asarray(q, float))
+    p, q = (jnp.asarray(law, float) for law in laws.values())
+    if p.shape[-1:] != q.shape[-1:] or not _broadcast(p.shape, q.shape):
+        names, expected = ", ".join(laws), "as many tokens on the last axis, and leading axes that broadcast"
+        raise ValueError(f"{names}: got shapes {p.shape} and {q.shape}, expected {expected}; try target.probs")
+    p, q = jnp.broadcast_arrays(p, q)
     return p, q
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return all(m == n or 1 in (m, n) for m, n in zip(a[::-1], b[::-1], strict=False))

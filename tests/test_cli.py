@@ -364,6 +364,9 @@ def test_a_map_without_a_figure_of_its_own_is_drawn_with_its_boundary(tmp_path, 
     assert picture(run.assign(risk=0.0 * run.risk + 2.0)) and picture(run.where(run.a > 0.1))
     pyplot.close("all")
     assert call("plot", "runs/map", "--output", "again.png").exit_code == 0 and Path("again.png").stat().st_size > 0
+    Path("map.py").unlink()
+    gone = call("plot", "runs/map", "--output", "plain.png")
+    assert gone.exit_code == 0 and "map.py is gone: a plain map" in gone.stderr and Path("plain.png").exists()
 
 
 def test_without_matplotlib_the_run_is_safe_and_says_what_to_install(toy, tmp_path, monkeypatch):
@@ -385,7 +388,8 @@ def test_a_figure_can_be_drawn_again(toy, tmp_path):
     assert call("plot", "runs/toy", "--output", "again.svg").exit_code == 0 and (tmp_path / "again.svg").exists()
     toy.rename(tmp_path / "moved.py")
     gone = call("plot", "runs/toy")
-    assert gone.exit_code == 2 and "toy.py, which is gone; try --file" in gone.stderr
+    assert "toy.py is gone: a plain map; try --file with its new place" in gone.stderr
+    assert gone.exit_code == 1 and "an experiment may define figure(run)" in gone.stderr  # a risk is above 0
     assert call("plot", "runs/toy", "--file", "moved.py").exit_code == 0
 
 

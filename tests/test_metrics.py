@@ -1,5 +1,9 @@
 """Every metric against SciPy, hand values, and its stated limits, in both precisions."""
 
+import functools
+import inspect
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -250,6 +254,21 @@ def test_metrics_trace_batch_and_differentiate(precision):
 def test_numpy_float64_input_is_taken_in_the_default_float():
     p = np.full(4, 0.25)
     assert metrics.entropy(p).dtype == metrics.kl(p, p).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    "metric", [m for m in PAIRS if m is not metrics.perplexity] + [functools.partial(metrics.tail_mass, threshold=0.1)]
+)
+def test_laws_of_different_vocabularies_are_refused(metric):
+    """Without the tests' type checker, as users call it; a last axis of 1 is no law that broadcasts."""
+    function, rest = (metric.func, metric.keywords) if isinstance(metric, functools.partial) else (metric, {})
+    plain = inspect.unwrap(function)
+    for p, q in ((np.ones((2, 3)) / 3, np.ones(4) / 4), (np.ones((2, 1)), np.ones(4) / 4), (1.0, np.ones(4) / 4)):
+        shapes = re.escape(f"got shapes {np.shape(p)} and {np.shape(q)}, expected as many tokens")
+        with pytest.raises(ValueError, match=f"^(p, q|p, target|target, p): {shapes}"):
+            plain(p, q, **rest)
+    with pytest.raises(ValueError, match="leading axes that broadcast"):
+        plain(np.ones((2, 4)) / 4, np.ones((3, 4)) / 4, **rest)
 
 
 def test_a_count_of_tokens_is_marked_where_the_law_is_nan():
