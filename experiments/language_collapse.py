@@ -17,7 +17,7 @@ Rare: let c = −ln p_0(x) be the cost under generation 0 of what is written, an
 m sequences of generation 0 itself. Then P(c > c_(j)) = j/(m + 1), here 1 %, for one more of them, whatever their law.
 
     jaxcollapse run experiments/language_collapse.py
-    jaxcollapse run experiments/language_collapse.py --set "decodings='top p 0.9, five beams with penalty 2'"
+    jaxcollapse run experiments/language_collapse.py --set "decodings='temperature 0.8, top p 0.9'"
 """
 
 import json
@@ -46,7 +46,7 @@ GRAM, PHRASE = 4, 8  # letters, of a distinct gram and of a repeated phrase
 
 
 def experiment(
-    share, *, key, decodings="sampling, five beams", generations=9, lineages=8, n=256, length=48, written=199,
+    share, *, key, decodings="sampling, five beams, five beams with penalty 2", generations=9, lineages=8, n=256, length=48, written=199,
     layers=2, width=32, steps=64, batch_size=16, rate=1e-3, base_steps=800, start="base",
 ):  # fmt: skip
     """What is measured of generations 0 to T of every lineage, for each decoding and workflow.
@@ -200,6 +200,7 @@ def figure(run):
         _perplexity(axes[d, 0], found, d, decoding)
         for ax, w in zip(axes[d, 1:], (0, 1), strict=True):
             _histograms(ax, found, d, w, f"{decoding}, {WORKFLOWS[w]}")
+    axes[0, 1].legend(fontsize=8)
     figure.suptitle(_finding(found), fontsize=12)
     return figure
 
@@ -208,8 +209,9 @@ def _finding(found):
     """The title, as measured."""
     t = found["settings"]["generations"]
     change = lambda d: " / ".join(f"×{x:.2f}" for x in found["mean"]["factor"][d, :, -1])
-    each = "; ".join(f"{decoding}: {change(d)}" for d, decoding in enumerate(found["decodings"]))
-    return f"Perplexity on real text, generation {t} over 0, with {' / '.join(WORKFLOWS)}: {each}"
+    each = [f"{decoding}: {change(d)}" for d, decoding in enumerate(found["decodings"])]
+    lines = ["; ".join(each[i : i + 3]) for i in range(0, len(each), 3)]
+    return "\n".join([f"Perplexity on real text, generation {t} over 0, with {' / '.join(WORKFLOWS)}", *lines])
 
 
 def _perplexity(ax, found, d, decoding):
@@ -242,4 +244,3 @@ def _histograms(ax, found, d, w, title):
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
     ax.minorticks_off()
     ax.set_title(title, fontsize=10)
-    ax.legend(fontsize=8)

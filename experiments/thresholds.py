@@ -224,14 +224,11 @@ def _title(found):
     clean, least = int(np.argmax(found["alpha"])), int(np.argmin(found["alpha"]))
     at = {task: 2 ** (found[task]["threshold"][least, -1] - found[task]["threshold"][clean, -1]) for task in TASKS}
     moved = ", ".join(f"{task} × {ratio:.2f}" for task, ratio in at.items() if np.isfinite(ratio))
-    worse = [
-        f"{task} at α = {alpha:g} (−{drop:.3f})"
-        for task in TASKS
-        for i, alpha in enumerate(found["alpha"])
-        for drop, _, z, bound in [fall(found, task, i)]
-        if z > bound
-    ]
-    where = "the largest do worse: " + ", ".join(worse) if worse else "the largest do no worse, no U-shape"
+    falls = [(*fall(found, task, i), task, alpha) for task in TASKS for i, alpha in enumerate(found["alpha"])]
+    worse = [f"{task} at α = {alpha:g} (−{drop:.3f})" for drop, _, z, bound, task, alpha in falls if z > bound]
+    drop, error, *_, task, alpha = max(falls)
+    none = f"no U-shape beyond noise: at most −{drop:.3f} ± {error:.2g}, {task} at α = {alpha:g}"
+    where = "the largest do worse: " + ", ".join(worse) if worse else none
     return f"α = {found['alpha'][least]:g} moves the threshold w*: {moved or 'not seen'}; {where}"
 
 

@@ -36,9 +36,10 @@ CACHE = {"cpu": 2**20}  # bytes of the largest array of a block; elsewhere:
 MEMORY = 2**28
 WIDEST = 1024  # points in a block
 # For a budget of memory, before anything is compiled: arrays as large as the largest that a block holds at a time, and
-# bytes that compiling seldom exceeds (both are measured after it); how often the results are held; and what storing them
-# takes, a summary and a figure.
-ARRAYS, COMPILER, COPIES, AFTERWARDS = 20, 2**30, 3, 2**27
+# bytes that compiling takes, for itself and for each equation (give or take a half; both are measured after it).
+ARRAYS, COMPILER, EQUATION = 20, 200_000_000, 60_000
+# How often the results are held, and what storing them, a summary and a figure take.
+COPIES, AFTERWARDS = 3, 2**27
 FUNCTION = re.compile(r"(func\.func (?:public |private )?|\bcall )@([\w.]+)")  # a custom_call's name is its meaning
 DTYPES = {"f": float, "i": int, "b": bool}
 
@@ -64,6 +65,18 @@ class Program(NamedTuple):
         number = lambda found: f"{found[1]}@{numbers.setdefault(found[2], len(numbers))}"
         text = FUNCTION.sub(number, self.traced.lower().as_text())
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest array that it computes."""
+        shaped = (v.aval for equation in _equations(self.traced.jaxpr.jaxpr) for v in equation.outvars)
+        arrays = (aval for aval in shaped if isinstance(aval, ShapedArray) and isinstance(aval.dtype, np.dtype))
+        return max(1, *(aval.size * aval.dtype.itemsize for aval in arrays))
+
+    @property
+    def compiler(self) -> int:
+        """Bytes that compiling takes, roughly."""
+        return COMPILER + EQUATION * sum(1 for _ in _equations(self.traced.jaxpr.jaxpr))
 
     @property
     def bytes(self) -> int:
@@ -203,7 +216,7 @@ def width(plan: Plan, program: Program) -> int:
     if plan.chunk is not None:
         return plan.chunk if plan.store else min(plan.chunk, plan.points)
     count = 1 if (mesh := devices()) is None else mesh.size
-    largest = max(_largest(program.traced.jaxpr.jaxpr), 1)
+    largest = program.largest
     most = max(1, CACHE.get(jax.default_backend(), MEMORY) * count // largest)
     if plan.memory is not None:
         most = max(1, min(most, _room(plan, program) // (ARRAYS * largest * threads())))
@@ -234,14 +247,14 @@ def check_memory(kernel: Kernel) -> None:
 
 def _room(plan: Plan, program: Program) -> int:
     """Bytes that are left for blocks, beside what the process holds, the compiler and the results."""
-    used = _held()
+    used = _held() + program.compiler + AFTERWARDS
     results = COPIES * plan.points * program.bytes
     assert plan.memory is not None
-    room = plan.memory - used - COMPILER - results
+    room = plan.memory - used - results
     if room < 0:
         raise ValueError(
             f"memory: got {plan.memory:,} bytes, expected more than {plan.memory - room:,}: {results:,} for the "
-            f"results of {plan.points} points, {used + COMPILER:,} for the process; try to record less, or more memory"
+            f"results of {plan.points} points, {used:,} for the process; try to record less, or more memory"
         )
     return room
 
@@ -256,12 +269,12 @@ def _held(what: str = "VmRSS") -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _largest(jaxpr: jax.extend.core.Jaxpr) -> int:
-    """Bytes of the largest array that a program computes."""
-    shaped = [v.aval for eqn in jaxpr.eqns for v in eqn.outvars if isinstance(v.aval, ShapedArray)]
-    own = [aval.size * aval.dtype.itemsize for aval in shaped if isinstance(aval.dtype, np.dtype)]
-    inner = (_largest(inside) for eqn in jaxpr.eqns for inside in _within(eqn.params.values()))
-    return max([*own, *inner], default=0)
+def _equations(jaxpr: jax.extend.core.Jaxpr) -> Iterator[Any]:
+    """All of a program's, those of loops and branches once each."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inside in _within(equation.params.values()):
+            yield from _equations(inside)
 
 
 def _within(parameters: Any) -> Iterator[jax.extend.core.Jaxpr]:

@@ -70,6 +70,17 @@ def language(decoding: str, workflow: int, quantity: str = "perplexity") -> Meas
     return measure
 
 
+def penalised(workflow: int) -> Measure:
+    """language_collapse: perplexity on real text of the last generation under five beams, penalised over plain."""
+
+    def measure(run: Run) -> Estimate:
+        x = run.found["each"]["perplexity"][:, workflow, :, -1]
+        ours, plain = (run.found["decodings"].index(f"five beams{more}") for more in (" with penalty 2", ""))
+        return quotient(x[ours], x[plain], math.nan)
+
+    return measure
+
+
 def transformer(name: str, i: int, j: int, over_table: bool = False) -> Measure:
     """neural_phase_transformer: a quantity in the cell (n, α) with these places, or a risk over the table's."""
 
