@@ -28,6 +28,7 @@ OF_COUNTS = {
     "dropped": jc.Drop(jc.Replace(), jnp.zeros(3, bool)),
 }
 TABLES = ("contexts", "network")
+NETWORKS = ("transformer", "experts", "neighbours")
 PAIRS = [(f, r) for f in FAMILIES for r in REGIMES] + [(f, r) for f in TABLES for r in OF_COUNTS]
 
 
@@ -49,10 +50,13 @@ def test_every_family_runs_with_every_regime(family, regime):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_draws_do_not_depend_on_the_chunk(family):
+    """Networks in x64: sums of another order differ by rounding, which training multiplies by a thousand in float32."""
+
     def experiment(alpha, *, key):
         return {"state": (("lineage", "generation", "k"), states(loop(family, jc.Replace(), alpha), key))}
 
-    tables = [jc.sweep(experiment, key=jr.key(2), chunk=c, alpha=[0.0, 0.3, 0.7, 1.0]) for c in (4, 3, 1)]
+    with jax.enable_x64(family in NETWORKS):
+        tables = [jc.sweep(experiment, key=jr.key(2), chunk=c, alpha=[0.0, 0.3, 0.7, 1.0]) for c in (4, 3, 1)]
     for other in tables[1:]:
         np.testing.assert_allclose(other.state, tables[0].state, rtol=2e-5, atol=2e-6)
 
