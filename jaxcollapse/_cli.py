@@ -70,7 +70,7 @@ def run(
     slurm: Annotated[
         str | None, typer.Option(metavar="OPTIONS", help='Such as "partition=cpu,time=60,jobs=8", by submitit.')
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Trace and compile it, say what would run in what memory, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile it, say what would run, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Maps an experiment over its grid, prints its summary and draws its figure.

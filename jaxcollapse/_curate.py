@@ -41,9 +41,9 @@ class Temperature(eqx.Module):
         check("temperature", self.temperature, lambda t: (t > 0) & (t < np.inf), "one finite number above 0", 0.9)
 
     def __call__(self, model: AbstractModel) -> Categorical:
-        p, valid = table(model).probs, lambda t: (t > 0) & (t < jnp.inf)
+        p, t = table(model).probs, number(self.temperature, lambda t: (t > 0) & (t < jnp.inf))
         most = p.max(-1, keepdims=True)
-        return kept(model, (p / most) ** (1 / number(self.temperature, valid)))
+        return kept(model, (p / most) ** (1 / t) + 0.0 * t)  # NaN where t is, if p is uniform too
 
 
 class TopP(eqx.Module):

@@ -45,11 +45,13 @@ def planned(plan: "Plan") -> dict[str, Any]:
 
     clock = [time.perf_counter()]
     program = _program.trace(plan)
-    width = _program.width(plan, program)
+    begun = plan.store is not None and _store.is_store(plan.store)
+    width = _store.Table(plan.store, mode="r").block if begun else _program.width(plan, program)
     identity = _program.identify(plan, program)
     clock.append(time.perf_counter())
     with _store.begin(None, plan.columns, program.variables, width, identity) as (table, _):
         kernel = _program.compile(plan, program, table)
+        _program.check_memory(kernel)
     clock.append(time.perf_counter())
     return _asked(plan) | {
         "chunks": -(-plan.points // width),
@@ -126,7 +128,8 @@ def draw(experiment: "Experiment | None", table: "xr.Dataset", path: Path) -> bo
     from jaxcollapse._picture import picture
 
     try:
-        figure = (experiment and experiment.figure or picture)(table)
+        own = experiment.figure if experiment else None
+        figure = (own or picture)(table)
         if figure is None:
             hint = f"{experiment.path if experiment else 'an experiment'} may define figure(run) -> a matplotlib figure"
             typer.echo(f"figure: not drawn; {hint}", err=True)

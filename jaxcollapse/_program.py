@@ -119,12 +119,14 @@ class Kernel(NamedTuple):
     program: Program
     table: Table
     executable: jax.stages.Compiled
+    compiling: int  # bytes that the process held at most meanwhile
 
     @property
     def bytes(self) -> int:
-        """What one block takes on its device: arguments, results and all that is held between them."""
-        used = self.executable.memory_analysis()
-        return used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+        """What one block takes, on all of its devices: arguments, results and all that is held between them."""
+        used, mesh = self.executable.memory_analysis(), devices()
+        one = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+        return one * (1 if mesh is None else mesh.size)
 
     def carry_out(self, blocks: Iterable[int]) -> Iterator[int]:
         """Computes these blocks on all cores and writes them; each is yielded when it has been."""
@@ -187,8 +189,10 @@ def compile(plan: Plan, program: Program, table: Table) -> Kernel:
         # Not left to the partitioner, which would have all devices agree on when each loop ends.
         batched = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=on, check_vma=False)
     given = _arguments(plan, table.columns(), _padded(table, 0))
+    before = _held("VmHWM")
     executable = jax.jit(batched).trace(*given).lower().compile(compiler_options=_execute.compiler_options())
-    return Kernel(plan, program, table, executable)
+    highest = _held("VmHWM")
+    return Kernel(plan, program, table, executable, highest if highest > before else _held())
 
 
 def _padded(table: Table, block: int) -> Int[np.ndarray, " w"]:
@@ -229,10 +233,10 @@ def width(plan: Plan, program: Program) -> int:
 
 
 def peak(kernel: Kernel) -> int:
-    """Bytes that the process takes at most, as it has compiled: then, or with its results and the blocks under way."""
+    """Bytes that the process takes at most from when it compiled: then, or with its results and blocks under way."""
     blocks = kernel.bytes * threads() if jax.default_backend() == "cpu" else 0
     run = _held() + AFTERWARDS + blocks + COPIES * kernel.plan.points * kernel.program.bytes
-    return max(_held("VmHWM"), run)
+    return max(kernel.compiling, run)
 
 
 def check_memory(kernel: Kernel) -> None:

@@ -133,8 +133,9 @@ def test_a_dry_run_says_what_would_run_and_leaves_no_trace(toy, tmp_path):
 
 @pytest.mark.parametrize("size", [3, 10**6])
 def test_a_dry_run_states_the_memory(toy, monkeypatch, size):
-    """Beside what the process holds: results three times over, and the arrays of the blocks, at least two of results."""
-    monkeypatch.setattr(_program, "_held", lambda what="": 2 * 10**8 if what else 10**5)
+    """Beside what the process holds: results three times over, and the arrays of the blocks."""
+    peaks = itertools.chain([0], itertools.repeat(2 * 10**8))
+    monkeypatch.setattr(_program, "_held", lambda what="": next(peaks) if what else 10**5)
     report = json.loads(call("run", "toy.py", "--dry-run", "--json", "--set", f"size={size}").stdout)
     assert set(report["seconds"]) == {"trace", "compile"}
     assert 4 * size * report["chunk"] < report["chunk_bytes"] < 10 * 4 * max(size, 100) * report["chunk"]
@@ -143,12 +144,19 @@ def test_a_dry_run_states_the_memory(toy, monkeypatch, size):
 
 
 def test_a_program_that_takes_more_than_is_allowed_is_refused_before_it_runs(toy, monkeypatch):
-    monkeypatch.setattr(_program, "_held", lambda what="": 5 * 10**9 if what else 0)  # what compiling took
+    peaks = itertools.cycle([0, 5 * 10**9])  # before compiling and after it
+    monkeypatch.setattr(_program, "_held", lambda what="": next(peaks) if what else 0)
+    assert call("run", "toy.py", "--memory", "4GB", "--dry-run").exit_code == 2
     refused = call("run", "toy.py", "--memory", "4GB")
     expected = "memory: got 4,000,000,000 bytes for blocks of 8 points, expected at least 5,000,000,000, as measured"
     assert refused.exit_code == 1 and expected in refused.stderr
     assert not jc.open("runs/toy").done.any()
     assert call("run", "toy.py", "--memory", "6GB").exit_code == 0
+
+
+def test_a_peak_before_compiling_is_not_the_runs(toy, monkeypatch):
+    monkeypatch.setattr(_program, "_held", lambda what="": 5 * 10**9 if what else 0)  # a load of long ago
+    assert call("run", "toy.py", "--memory", "4GB").exit_code == 0
 
 
 def test_a_dry_run_reports_what_was_asked_for(toy):

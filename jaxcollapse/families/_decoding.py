@@ -1,10 +1,13 @@
 """Decoding: how a model of next tokens writes sequences.
 
-    z_v ← z_v / ρ where z_v > 0, ρ z_v where z_v < 0,   for tokens v that the sequence holds   (repetition penalty ρ)
-    p   = c(softmax(z))                                  c: any curation of tables, such as `Temperature`, `TopP`
-    x_i ~ p                                              or, with b > 1 beams, the most probable of the b sequences kept
+    p   = softmax(z)
+    p_v ← p_v^ρ                 for tokens v that the sequence holds already (repetition penalty ρ)
+    p   ← c(p/Σp)               c: any curation of tables, such as `Temperature`, `TopP`
+    x_i ~ p/Σp                  or, with b > 1 beams, the most probable of the b sequences kept, by Σ_i ln p_{x_i}
 
 Beam search is deterministic: all that differs between two sequences is their first `prompt` tokens, which are drawn.
+Without a curation it does not renormalise what the penalty leaves, as the beam search of Hugging Face's transformers,
+the library of OPT, does not; of samples that library penalises logits by their sign, which depends on their zero.
 Sources: repetition penalty: Keskar et al., arXiv 1909.05858; five beams and ρ = 2: Shumailov et al., Nature 631:755.
 """
 
@@ -58,14 +61,13 @@ class Decoding(eqx.Module):
             raise ValueError(f"prompt: got {self.prompt} tokens, expected {expected}; try 1")
         return eqx.tree_at(lambda m: m.decoding, model, self, is_leaf=lambda x: x is None)
 
-    def log_law(self, logits: Float[Array, "m v"], held: Bool[Array, "m v"]) -> Float[Array, "m v"]:
+    def scores(self, logits: Float[Array, "m v"], held: Bool[Array, "m v"]) -> Float[Array, "m v"]:
         """ln p of the next token, −∞ where nothing is left of it."""
         rho = jnp.asarray(self.repetition, logits.dtype)
         rho = jnp.where(rho > 0, rho, jnp.nan)
-        logits = jnp.where(held, jnp.where(logits > 0, logits / rho, logits * rho), logits)
-        if self.curate is None:
-            return jax.nn.log_softmax(logits, axis=-1)
-        return jnp.log(self.curate(Categorical(jax.nn.softmax(logits, axis=-1))).probs)
+        found = jax.nn.log_softmax(logits, axis=-1)
+        found = jnp.where(held, rho * found, found)
+        return found if self.curate is None else jnp.log(self.curate(Categorical(jax.nn.softmax(found, axis=-1))).probs)
 
 
 def decode(
@@ -82,7 +84,7 @@ def decode(
     def sample(carry, t):
         token, cache, held = carry
         logits, cache = step(token, t, cache)
-        token = jr.categorical(jr.fold_in(key, t), decoding.log_law(logits, held), axis=-1)
+        token = jr.categorical(jr.fold_in(key, t), decoding.scores(logits, held), axis=-1)
         return (token, cache, held | jax.nn.one_hot(token, vocab, dtype=bool)), token
 
     begin = jnp.full(number, vocab), cache, jnp.zeros((number, vocab), bool)
@@ -102,8 +104,9 @@ def _search(step: Step, carry, decoding: Decoding, prompts: Int[Array, "m p"], l
     def grow(carry, t):
         token, cache, held, written, score = carry
         logits, cache = step(token, t, cache)
-        total = score[:, None] + decoding.log_law(logits, held)
+        total = score[:, None] + decoding.scores(logits, held)
         score, best = jax.lax.top_k(total.reshape(number, width * vocab), width)
+        best = best.astype(prompts.dtype)
         token, parent = (best % vocab).ravel(), (best // vocab + width * jnp.arange(number)[:, None]).ravel()
         cache = jax.tree.map(lambda x: x[:, parent], cache)
         held = held[parent] | jax.nn.one_hot(token, vocab, dtype=bool)

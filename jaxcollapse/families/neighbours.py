@@ -23,9 +23,9 @@ from jaxcollapse._atoms import AbstractPointModel, Atoms
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
 from jaxcollapse.families._decoding import Decoding
-from jaxcollapse.families.sequences import AbstractSequences
+from jaxcollapse.families.sequences import AbstractSequences, of_length
 from jaxcollapse.families.tabular import as_array
-from jaxcollapse.families.transformer import Transformer, TransformerModel
+from jaxcollapse.families.transformer import Transformer, TransformerModel, read
 
 
 class NeighbourModel(AbstractPointModel):
@@ -59,12 +59,11 @@ class NeighbourModel(AbstractPointModel):
         return jax.lax.map(mixed, self.inner.representations(x))
 
     def log_prob(self, x: Num[Array, "*m i"]) -> Float[Array, "*m"]:
-        """ln p(x) in nats of whole sequences; NaN for one with a NaN."""
-        rows = x.reshape(-1, x.shape[-1]).astype(float)
-        marked = jnp.isnan(rows).any(-1)
-        tokens = jnp.where(marked[:, None], 0.0, rows).astype(int)
+        """ln p(x) in nats of whole sequences; NaN for one that holds what is no token."""
+        rows = of_length(x, self.length).reshape(-1, self.length)
+        tokens, lawful = read(rows, self.vocab)
         chosen = jnp.take_along_axis(self.next_log_probs(tokens), tokens[..., None], -1).sum((-2, -1))
-        return jnp.where(marked, jnp.nan, chosen).reshape(x.shape[:-1])
+        return jnp.where(lawful, chosen, jnp.nan).reshape(x.shape[:-1])
 
     def draw(self, number: int, *, key: PRNGKeyArray) -> Float[Array, "m i"]:
         """That many sequences, as the decoding says; NaN where the model has diverged or the decoding is no law."""

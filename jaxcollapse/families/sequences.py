@@ -96,7 +96,7 @@ class Text(AbstractSequences):
 
         Every x is compared with the whole text, n ℓ comparisons. NaN for a sequence with a NaN.
         """
-        rows = _of_length(x, self.length).reshape(-1, self.length)
+        rows = of_length(x, self.length).reshape(-1, self.length)
 
         def share(row):
             from_ = lambda i: jax.lax.dynamic_slice_in_dim(self.ids, i, self.starts).astype(float)
@@ -169,14 +169,14 @@ class Markov(AbstractSequences):
 
     def next_log_probs(self, x: Num[Array, "*m ℓ"]) -> Float[Array, "*m ℓ v"]:
         """ln p(· | x_1 … x_{i−1}) in nats at every place i; the token at i itself is not looked at."""
-        tokens, lawful = _tokens(_of_length(x, self.length), self.vocab)
+        tokens, lawful = _tokens(of_length(x, self.length), self.vocab)
         first = jnp.broadcast_to(jnp.log(self.contexts), (*x.shape[:-1], 1, self.vocab))
         given = jnp.where(lawful[..., :-1, None], jnp.log(self.probs)[tokens[..., :-1]], jnp.nan)
         return jnp.concatenate([first, given], -2)
 
     def log_prob(self, x: Num[Array, "*m ℓ"]) -> Float[Array, "*m"]:
         """ln p(x) in nats; −inf for a step that the chain does not take, NaN for a sequence with what is no token."""
-        tokens, lawful = _tokens(_of_length(x, self.length), self.vocab)
+        tokens, lawful = _tokens(of_length(x, self.length), self.vocab)
         steps = jnp.log(self.probs[tokens[..., :-1], tokens[..., 1:]]).sum(-1)
         return jnp.where(lawful.all(-1), jnp.log(self.contexts[tokens[..., 0]]) + steps, jnp.nan)
 
@@ -227,7 +227,7 @@ def _laws(chain: Markov, length: int) -> Float[Array, "i v"]:
     return jax.lax.scan(step, chain.contexts, length=length)[1]
 
 
-def _of_length(x: Num[Array, "*m ℓ"], length: int) -> Float[Array, "*m ℓ"]:
+def of_length(x: Num[Array, "*m ℓ"], length: int) -> Float[Array, "*m ℓ"]:
     if not x.ndim or x.shape[-1] != length:
         raise ValueError(f"x: got shape {x.shape}, expected sequences of {length} tokens on the last axis")
     return x.astype(float)

@@ -26,7 +26,7 @@ import jax.random as jr
 import numpy as np
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
 from jaxcollapse import _atoms
 from jaxcollapse._atoms import AbstractPointModel, Atoms
@@ -37,7 +37,7 @@ from jaxcollapse._schedule import brief
 from jaxcollapse.families import _gradient
 from jaxcollapse.families._decoding import Decoding, decode
 from jaxcollapse.families._normals import choose
-from jaxcollapse.families.sequences import AbstractSequences
+from jaxcollapse.families.sequences import AbstractSequences, of_length
 
 TOGETHER = 64  # sequences that are drawn or evaluated at once, which bounds memory
 USUAL = {"layers": 2, "width": 64, "heads": 4, "hidden": 256, "experts": 4, "batch_size": 16}
@@ -88,18 +88,23 @@ class TransformerModel(AbstractPointModel):
         return jax.nn.log_softmax(self.logits(self.representations(x)), axis=-1)
 
     def representations(self, x: Num[Array, "m i"]) -> Float[Array, "m i d"]:
-        """What the last layer holds where token i is about to be written: norm(h), a function of x_<i alone."""
+        """What the last layer holds where token i is about to be written: norm(h), a function of x_<i alone.
+
+        Of beginnings of sequences too. What is no token is no error: it reads as the nearest one.
+        """
+        if x.shape[1] > self.length:
+            raise ValueError(f"x: got shape {x.shape}, expected at most {self.length} tokens on the last axis")
         return _forward(self.weights, _inputs(x, self.vocab))[0]
 
     def log_prob(self, x: Num[Array, "*m i"]) -> Float[Array, "*m"]:
-        """ln p(x) in nats of whole sequences; NaN for one with a NaN."""
+        """ln p(x) in nats of whole sequences; NaN for one that holds what is no token."""
 
         def one(row):
-            tokens = jnp.nan_to_num(row).astype(int)
+            tokens, lawful = read(row, self.vocab)
             chosen = jnp.take_along_axis(self.next_log_probs(tokens[None])[0], tokens[:, None], -1)
-            return jnp.where(jnp.isnan(row).any(), jnp.nan, chosen.sum())
+            return jnp.where(lawful, chosen.sum(), jnp.nan)
 
-        rows = x.reshape(-1, x.shape[-1]).astype(float)
+        rows = of_length(x, self.length).reshape(-1, self.length)
         return jax.lax.map(one, rows, batch_size=TOGETHER).reshape(x.shape[:-1])
 
     def logits(self, h: Float[Array, "*m d"]) -> Float[Array, "*m v"]:
@@ -127,17 +132,22 @@ class TransformerModel(AbstractPointModel):
             return decode(step, (nothing, nothing), decoding, (together, self.length, self.vocab), key)
 
         drawn: Array = jax.lax.map(part, jr.split(key, -(-number // together))).reshape(-1, self.length)[:number]
-        trial = decoding.log_law(jnp.zeros((1, self.vocab)), jnp.ones((1, self.vocab), bool))
-        finite = jnp.isfinite(sum(x.sum() for x in jax.tree.leaves(weights)))
-        return jnp.where(finite & ~jnp.isnan(trial).any(), drawn.astype(float), jnp.nan)
+        trial = decoding.scores(jnp.zeros((1, self.vocab)), jnp.ones((1, self.vocab), bool))
+        return jnp.where(self._finite() & ~jnp.isnan(trial).any(), drawn.astype(float), jnp.nan)
 
     def expert_load(self, x: Num[Array, "m i"]) -> Float[Array, "l e"]:
-        """Share of tokens that each layer's router sends to each expert; 1 for a dense layer."""
+        """Share of tokens that each layer's router sends to each expert: 1 for a dense layer, NaN for what diverged."""
         one = lambda row: _forward(self.weights, _inputs(row[None], self.vocab))[2][0]
-        return jax.lax.map(one, x, batch_size=TOGETHER).mean(0)
+        found: Array = jax.lax.map(one, of_length(x, self.length), batch_size=TOGETHER)
+        return jnp.where(self._finite(), found.mean(0), jnp.nan)
+
+    def _finite(self) -> Bool[Array, ""]:
+        return jnp.isfinite(sum(x.sum() for x in jax.tree.leaves(self.weights)))
 
     def summary(self, target: AbstractSequences) -> dict[str, Array]:
         """cross_entropy on the target's test sequences, nats a token; with experts, the load of the busiest one."""
+        if target.vocab != self.vocab:
+            raise ValueError(f"target: got {target.vocab} tokens for a model of {self.vocab}, expected as many")
         found = {"cross_entropy": -self.log_prob(target.test).mean() / self.length}
         if self.weights.layers.router is None:
             return found
@@ -164,9 +174,10 @@ class Transformer(AbstractLearner):
                       tokens carry a half in the data, 3.5 for 3; read as whole numbers they are what was drawn. An
                       older sequence that a regime keeps is labelled anew, by the present teacher
 
-    Without data nothing changes. A fit that diverges is NaN, and so are the records of that lineage from then on; no
-    other lineage notices. Errors: `ValueError` for sizes, an optimiser, a start or a target that do not fit, before
-    anything is trained. Traced rates that are not positive, and traced balances below 0, give NaN.
+    Without data nothing changes. A fit that diverges is NaN, and so are the records of that lineage, until a generation
+    from scratch sees real data alone; no other lineage notices. Errors: `ValueError` for sizes, an optimiser, a start
+    or a target that do not fit, before anything is trained. Traced rates that are not positive, and traced balances
+    below 0, give NaN.
     """
 
     layers: int = eqx.field(default=2, static=True)
@@ -213,7 +224,8 @@ class Transformer(AbstractLearner):
         scratch = self._scratch(target.vocab, target.length, key)
         if not isinstance(self.start, TransformerModel):
             return TransformerModel(scratch)
-        if (got := _shapes(self.start.weights)) != (due := _shapes(scratch)):
+        got, due = (f"{_shapes(one)}, {one.heads} heads" for one in (self.start.weights, scratch))
+        if got != due:
             expected = f"weights of shapes {due}; try a base of the same learner, vocabulary and length"
             raise ValueError(f"start: got weights of shapes {got}, expected {expected}")
         return TransformerModel(self.start.weights)
@@ -292,9 +304,17 @@ class Transformer(AbstractLearner):
         return Weights(embed, position, layers, jnp.ones(d), self.heads)
 
 
+def read(x: Num[Array, "*m i"], vocab: int) -> tuple[Int[Array, "*m i"], Bool[Array, "*m"]]:
+    """Token ids, and which sequences hold nothing else. Those that a teacher labels carry a half."""
+    whole = jnp.floor(x)
+    lawful = (whole >= 0) & (whole < vocab) & ((x == whole) | (x == whole + 0.5))
+    return jnp.where(lawful, whole, 0).astype(int), lawful.all(-1)
+
+
 def _inputs(x: Num[Array, "m i"], start: int) -> Int[Array, "m i"]:
     """What is read at each position: the token before, the start token first."""
-    return jnp.pad(x.astype(int)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+    tokens = jnp.clip(x.astype(int)[:, :-1], 0, start - 1)
+    return jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=start)
 
 
 def _forward(

@@ -5,7 +5,6 @@ import numpy as np
 
 import jaxcollapse as jc
 
-
 WORDS = jnp.array([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)])
 SMALL = {"layers": 1, "width": 4, "heads": 1, "hidden": 4, "capacity": 64, "steps": 10, "batch_size": 16, "rate": 0.05}
 
@@ -72,4 +71,5 @@ FAMILIES = {
 }
 ABSORBED = ("tabular", "contexts", "retrieval", "distilled", "network", "gaussian", "gaussian 2d", "bernoulli")
 ABSORBED += ("mixture",)
-LIMITED = ("mixture", "kernel", "vae", "vae with a hidden layer", "transformer", "experts", "neighbours")  # samples are held in as many atoms as there are slots
+# Samples are held in as many atoms as there are slots.
+LIMITED = ("mixture", "kernel", "vae", "vae with a hidden layer", "transformer", "experts", "neighbours")

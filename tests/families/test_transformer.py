@@ -90,7 +90,9 @@ def decoded(logits, temperature, top, rho):
         for i, token in enumerate(x):
             z = np.asarray(logits[s, i], float)
             held = np.isin(np.arange(VOCAB), x[:i])
-            p = special.softmax(np.where(held, np.where(z > 0, z / rho, z * rho), z) / temperature)
+            p = special.softmax(z) ** np.where(held, rho, 1)
+            p = (p / p.sum()) ** (1 / temperature)
+            p /= p.sum()
             order = np.argsort(-p)
             p[order[1:][np.cumsum(p[order])[:-1] >= top]] = 0
             with np.errstate(divide="ignore"):
@@ -128,33 +130,61 @@ def test_draws_follow_the_law_that_the_decoding_says():
 def test_a_diverged_model_and_a_decoding_that_is_no_law_draw_nan():
     lost = eqx.tree_at(lambda m: m.weights.norm, model(), model().weights.norm * jnp.nan)
     wrong = eqx.tree_at(lambda d: d.repetition, CHANGED, jnp.asarray(-1.0))
-    for one, decoding in ((lost, CHANGED), (model(), wrong)):
+    hot = jax.tree.map(lambda _: jnp.asarray(-1.0), jc.Decoding(jc.Temperature(jnp.asarray(1.0))))
+    for one, decoding in ((lost, CHANGED), (model(), wrong), (model(), hot)):
         assert np.isnan(drawn(one, decoding, NUMBER, jr.key(0))).all()
 
 
-def searched(following, first, beams):
-    """The best sequence that a beam search finds after its first token."""
+def searched(following, first, beams, rho):
+    """The best sequence that a beam search finds after its first token; ρ ln p of tokens that it holds already."""
     kept = [((first,), 0.0)]
     for i in range(1, LENGTH):
         row = lambda past: next(s for s, x in enumerate(ALL) if tuple(x[: len(past)]) == past)
-        grown = [((*x, v), p + float(following[row(x), i, v])) for x, p in kept for v in range(VOCAB)]
+        weight = lambda x, v: rho if v in x else 1.0
+        grown = [((*x, v), p + weight(x, v) * following[row(x), i, v]) for x, p in kept for v in range(VOCAB)]
         kept = sorted(grown, key=lambda one: -one[1])[:beams]
     return kept[0][0]
 
 
-def assert_searched(beams):
+def assert_searched(beams, rho=1.0, x64=False):
     """Every draw is what the search finds after its first token."""
     _, following, _, whole, _ = law(model())
-    draws = np.asarray(drawn(model(), jc.Decoding(beams=beams, prompt=1), 64, jr.key(2)), int)
+    with jax.enable_x64(x64):
+        draws = np.asarray(drawn(model(), jc.Decoding(beams=beams, prompt=1, repetition=rho), 64, jr.key(2)), int)
     assert len(np.unique(draws[:, 0])) == VOCAB
     for first in range(VOCAB):
         found = np.unique(draws[draws[:, 0] == first], axis=0)
-        assert found.tolist() == [list(searched(following, first, beams))]
+        assert found.tolist() == [list(searched(following, first, beams, rho))]
         yield found[0].tolist(), ALL[np.where(ALL[:, 0] == first, whole, -np.inf).argmax()].tolist()
 
 
 def test_a_beam_search_with_beams_for_all_finds_the_most_probable():
     assert all(found == best for found, best in assert_searched(beams=VOCAB ** (LENGTH - 2)))
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_beam_search_under_a_penalty_repeats_less(x64):
+    found, plain = ([tokens for tokens, _ in assert_searched(2, rho, x64)] for rho in (3.0, 1.0))
+    repeats = lambda rows: sum(len(row) - len(set(row)) for row in rows)
+    assert repeats(found) < repeats(plain)
+
+
+def test_what_is_no_sequence_of_tokens_has_no_probability():
+    x = np.array([[0, 1, 2, 0], [-1, 1, 2, 0], [0, VOCAB, 1, 1], [0, 1.7, 1, 1], [0, 1.5, 1, 1]])[:, :LENGTH]
+    found = np.asarray(eqx.filter_jit(model().log_prob)(jnp.asarray(x, float)))
+    assert np.isnan(found).tolist() == [False, True, True, True, False]
+    with pytest.raises(ValueError, match=rf"x: got shape .* expected sequences of {LENGTH} tokens"):
+        model().log_prob(jnp.zeros((2, LENGTH + 1)))
+    with pytest.raises(ValueError, match=rf"x: got shape .* expected at most {LENGTH} tokens"):
+        model().representations(jnp.zeros((2, LENGTH + 1)))
+    with pytest.raises(ValueError, match=f"target: got 2 tokens for a model of {VOCAB}"):
+        model().summary(jc.Markov(jc.Categorical(np.full((2, 2), 0.5)), LENGTH))
+
+
+def test_a_diverged_router_has_no_load():
+    lost = eqx.tree_at(lambda m: m.weights.norm, model(3), model(3).weights.norm * jnp.nan)
+    load = eqx.filter_jit(lambda one: one.expert_load(jnp.asarray(ALL, float)))
+    assert np.isnan(load(lost)).all() and np.allclose(load(model(3)).sum(-1), 1)
 
 
 def test_full_experts_let_tokens_pass_and_others_say_what_evaluation_says():

@@ -120,7 +120,7 @@ DRY = {
     "a small sweep, where the compiler takes most": ("neural_phase_map", N_ALPHA, ["steps=2"]),
     "one whose blocks do": ("neural_phase_map", N_ALPHA, ["steps=2", "lineages=16384", "vocab=128"]),
     "transformers, whose program is large": ("neighbours", ["weight=0.25"], ["lineages=2"]),
-    "beams": ("language_collapse", ["share=0.1"], ["lineages=2", "decodings='five beams'", "n=128", "written=99", "base_steps=20"]),
+    "beams": ("language_collapse", ["share=0.1"], ["lineages=2", "decodings='five beams'", "n=128", "written=99"]),
     "tables": ("accumulate_vs_replace", ["n=20,60"], ["lineages=1000"]),
     "experts": ("experts", ["alpha=0.1"], ["lineages=2", "n=64", "steps=2"]),
 }
