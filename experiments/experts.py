@@ -7,7 +7,7 @@
 
     risk          KL_t = (1/ℓ) Σ_i E_{x ~ p*} KL(p*(· | x_<i) ‖ p_t(· | x_<i)),  nats a token, 0 for the truth
     lost          KL_t less the mean KL of generations that see real data alone (α = 1): what the loop costs
-    load          H(f)/ln E,  f_e the share of real tokens that expert e gets: 1 alike, 0 one expert for all
+    load          H(f)/ln E,  f_e the share of true tokens that expert e gets: 1 alike, 0 one expert for all
 
 The truth is a Markov chain of letters, so p*(· | x_<i) is known exactly and only contexts are sampled.
 Fits stop early, so what a loop adds up is flatness: entropy rises above the truth's.
@@ -17,6 +17,7 @@ Experts: Fedus et al., Switch Transformer, arXiv 2101.03961.
 """
 
 import functools
+import itertools
 import json
 
 import jax
@@ -65,10 +66,10 @@ def experiment(
 
 def analyse(run):
     """By arm and α: mean and s.e. of each measure by generation; each lineage's last KL, and real data's alone."""
-    found, real = {}, run.alpha.values.max()
+    found, alphas = {}, shares(run)
     for arm in ARMS:
-        alone = values(run, arm, "kl", real).mean(1)
-        for alpha in run.alpha.values.tolist():
+        alone = values(run, arm, "kl", alphas[-1]).mean(1)
+        for alpha in alphas:
             last = values(run, arm, "kl", alpha)[:, -1]
             each = {"alone": alone, "last": last, "lost": last - alone.mean()}
             for name in MEASURED if arm in ROUTED else ("kl", "entropy"):
@@ -76,6 +77,15 @@ def analyse(run):
                 each[name] = x.mean(0), x.std(0, ddof=1) / np.sqrt(len(x))
             found[arm, alpha] = each
     return found
+
+
+def shares(run):
+    """The values of α from the least to 1, real data alone, which the others are compared with."""
+    *mixed, real = alphas = sorted(run.alpha.values.tolist())
+    if not mixed or real != 1:
+        got = ", ".join(f"{alpha:g}" for alpha in alphas)
+        raise ValueError(f"alpha: got {got}, expected 1, real data alone, and less; try --axis alpha=0,0.1,1")
+    return alphas
 
 
 def values(run, arm, name, alpha):
@@ -94,7 +104,7 @@ def summary(run):
     table = Table(title=title, box=SIMPLE, padding=0)
     for column in ("α", "arm", "KL", "lost to the loop", "entropy", "load first", "last"):
         table.add_column(column, justify="left" if column == "arm" else "right", no_wrap=True)
-    for alpha in run.alpha.values.tolist():
+    for alpha in shares(run):
         for arm in ARMS:
             e = found[arm, alpha]
             ends = [f"{e['load'][0][i]:.2f}" for i in (0, -1)] if "load" in e else ["", ""]
@@ -103,7 +113,8 @@ def summary(run):
             first = f"{alpha:g}" if arm == ARMS[0] else ""
             table.add_row(first, arm, *shown, f"{e['entropy'][0][-1]:.3f}", *ends)
     truth = float(jc.Markov(jc.corpora.letters(order=2), set_["length"]).entropy) / set_["length"]
-    verdicts = [_verdict(found, arm, alpha) for alpha in run.alpha.values[:-1].tolist() for arm in ARMS[1:]]
+    compared = [(arm, alpha) for alpha in shares(run)[:-1] for arm in ARMS[1:]]
+    verdicts = [_verdict(found, arm, alpha, len(compared)) for arm, alpha in compared]
     return Group(table, f"entropy of the truth: {truth:.3f} nats a token", *verdicts)
 
 
@@ -117,9 +128,9 @@ def _change(found, arm, alpha):
     return ours["lost"].mean() / dense["lost"].mean(), *stats.ttest_ind(change, base, equal_var=False)
 
 
-def _verdict(found, arm, alpha):
+def _verdict(found, arm, alpha, number):
     ratio, t, p = _change(found, arm, alpha)
-    return f"α = {alpha:g}: {arm} loses {ratio:.2f} times what dense does (t {t:+.1f}, p {p:.2g} of six)"
+    return f"α = {alpha:g}: {arm} loses {ratio:.2f} times what dense does (t {t:+.1f}, p {p:.2g}, one of {number})"
 
 
 def figure(run):
@@ -127,24 +138,24 @@ def figure(run):
     import matplotlib.pyplot as plt
 
     found, at = analyse(run), run.generation.values
-    alphas = run.alpha.values.tolist()
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
+    alphas = shares(run)
+    figure, axes = plt.subplots(1, len(alphas), figsize=(4 * max(len(alphas), 3), 4.4), layout="constrained")
     marks = dict(zip(ARMS, "oD^s", strict=True))
     bars = lambda ax, arm, pair, **style: ax.errorbar(
         at, pair[0], 2 * pair[1], marker=marks[arm], ms=4, mfc="white", lw=1.2, capsize=2, **style
     )
     colours = dict(zip(ARMS, jc.plot.COLOURS, strict=False))
-    axes[1].sharey(axes[0])
-    for ax, alpha in zip(axes, alphas[:-1], strict=False):
+    for ax, alpha in zip(axes[:-1], alphas[:-1], strict=True):
+        ax.sharey(axes[0])
         for arm in ARMS:
             bars(ax, arm, found[arm, alpha]["kl"], color=colours[arm], label=arm)
             ax.axhline(found[arm, alpha]["alone"].mean(), color=colours[arm], lw=0.9, ls=":")
         ax.set(xlabel="generation t", ylabel=MEASURED["kl"], title=f"α = {alpha:g}; dotted: real data alone")
         ax.legend(frameon=False)
     for arm in ROUTED:
-        for alpha, line in zip(alphas, ("-", "--", ":"), strict=False):
+        for alpha, line in zip(alphas, itertools.cycle(("-", "--", ":", "-.")), strict=False):
             bars(axes[-1], arm, found[arm, alpha]["load"], color=colours[arm], ls=line, label=f"{arm}, α = {alpha:g}")
-    axes[-1].set(xlabel="generation t", ylabel=MEASURED["load"], ylim=(0, 1.05), title="loads on real sequences")
+    axes[-1].set(xlabel="generation t", ylabel=MEASURED["load"], ylim=(0, 1.05), title="loads on true sequences")
     axes[-1].legend(frameon=False, fontsize=8)
     figure.suptitle(f"{_finding(found, alphas[0])}\n{run.sizes['lineage']} lineages, bars: 2 s.e.", fontsize=11)
     return figure

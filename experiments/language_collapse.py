@@ -14,7 +14,9 @@ that every lineage shares, and the tenth is drawn anew from it. Otherwise than t
 the model samples, not with a block of real text, and letters of a model a thousand times smaller are no words of GPT.
 
 Rare: let c = −ln p_0(x) be the cost under generation 0 of what is written, and c_(j) the j-th largest of the costs of
-m sequences of generation 0 itself. Then P(c > c_(j)) = j/(m + 1), here 1 %, for one more of them, whatever their law.
+m sequences of generation 0 itself, j = round(0.01 (m + 1)). Then P(c > c_(j)) ≤ j/(m + 1) for one more of them,
+whatever their law, with equality where no costs tie; 1 % for m = 99, 199, … Of the m themselves (j − 1)/m are beyond
+their own level, by construction: nothing is measured at t = 0.
 
     jaxcollapse run experiments/language_collapse.py
     jaxcollapse run experiments/language_collapse.py --set "decodings='temperature 0.8, top p 0.9'"
@@ -46,16 +48,19 @@ GRAM, PHRASE = 4, 8  # letters, of a distinct gram and of a repeated phrase
 
 
 def experiment(
-    share, *, key, decodings="sampling, five beams, five beams with penalty 2", generations=9, lineages=8, n=256, length=48, written=199,
-    layers=2, width=32, steps=64, batch_size=16, rate=1e-3, base_steps=800, start="base",
+    share, *, key, decodings="sampling, five beams, five beams with penalty 2", generations=9, lineages=8, n=256,
+    length=48, written=199, layers=2, width=32, steps=64, batch_size=16, rate=1e-3, base_steps=800, start="base",
 ):  # fmt: skip
     """What is measured of generations 0 to T of every lineage, for each decoding and workflow.
 
-    The last `written` of the n windows are read, which no real one may be among: else their costs are NaN.
+    The last `written` of the n windows are read, which no real one may be among: else what is read of them is NaN.
     """
     if not 1 / RARE - 1 <= written < n:
         raise ValueError(f"written: got {written}, expected at least {1 / RARE - 1:.0f} and fewer than n = {n}")
     text = jc.Text(jc.corpora.text("shakespeare", "letter"), length, vocab=27)
+    if (most := text.ids.size // (n * length) - 2) < generations:
+        fresh = f"{n} × {length} fresh letters each of {text.ids.size:,}"
+        raise ValueError(f"generations: got {generations}, expected at most {most}, with {fresh}; try a smaller n")
     other = jc.Text(jc.corpora.text("king_james", "letter"), length, vocab=27)
     k_base, k_run = jr.split(key)
     learner = jc.Transformer(layers, width, capacity=n, steps=steps, batch_size=batch_size, rate=rate)
@@ -76,7 +81,8 @@ def experiment(
     found = [cells(DECODINGS[name]) for name in decodings.split(", ")]
     axes = ("decoding", "workflow", "lineage", "generation", "sequence")
     out = {name: (axes[: x.ndim + 1], jnp.stack([each[name] for each in found])) for name, x in found[0].items()}
-    out["costs"] = axes, jnp.where(share * n + 1 <= n - written, out["costs"][1], jnp.nan)
+    for name in ("costs", "distinct", "repeated"):
+        out[name] = out[name][0], jnp.where(share * n + 1 <= n - written, out[name][1], jnp.nan)
     as_written = {f"real_{name}": x for name, x in repetition(text.draw(written, key=k_base)).items()}
     return out | as_written | {"base": base.summary(text)["cross_entropy"]}
 
@@ -118,13 +124,23 @@ def repetition(x):
     return {"distinct": jc.text_metrics.distinct(x, GRAM), "repeated": jc.text_metrics.repeated(x, PHRASE).mean()}
 
 
+def beyond(written):
+    """j, so that c_(j) is the level of what is rare."""
+    return round(RARE * (written + 1))
+
+
+def level(written):
+    """How much of generation 0's own is beyond c_(j), at most: j/(m + 1)."""
+    return f"{100 * beyond(written) / (written + 1):.3g}%"
+
+
 def analyse(run) -> dict[str, Any]:
     """Means and standard errors over lineages, axes decoding × workflow × generation, of the first share of the run."""
     here, settings = run.isel(share=0), json.loads(run.attrs["settings"])
     axes = ("decoding", "workflow", "lineage", "generation")
     costs = here.costs.transpose(*axes, "sequence").values.astype(float)
     own = np.sort(costs[..., :1, :], -1)
-    limit = own[..., -round(RARE * (own.shape[-1] + 1)), None]
+    limit = own[..., -beyond(own.shape[-1]), None]
     quantities = {name: here[name].transpose(*axes).values.astype(float) for name in ("distinct", "repeated")}
     quantities |= {
         "perplexity": np.exp(here.cross_entropy.transpose(*axes).values.astype(float)),
@@ -139,7 +155,7 @@ def analyse(run) -> dict[str, Any]:
         "each": quantities, "costs": costs, "limit": limit[..., 0, 0].mean(-1), "settings": settings,
         "decodings": settings["decodings"].split(", "), "base": float(np.exp(here.base)),
         "real": {name: float(here[f"real_{name}"]) for name in ("distinct", "repeated")},
-        "diverged": int(np.isnan(costs).any((-1, -2)).sum()), "lineages": lineages,
+        "diverged": int((~np.isfinite(quantities["perplexity"])).any(-1).sum()), "lineages": lineages,
     }  # fmt: skip
 
 
@@ -168,8 +184,9 @@ def summary(run):
         for d, decoding in enumerate(found["decodings"]):
             for w, workflow in enumerate(WORKFLOWS):
                 mean, se = found["mean"][name][d, w], found["se"][name][d, w, -1]
-                numbers = [form.format(mean[t]) for t in kept]
-                numbers[-1] += " ± " + form.format(se)
+                known = np.isfinite(mean) & ((name != "rare") | (np.arange(mean.size) > 0))
+                numbers = [form.format(mean[t]) if known[t] else "–" for t in kept]
+                numbers[-1] += " ± " + form.format(se) if known[-1] else ""
                 table.add_row(decoding if w == 0 else "", workflow, *numbers, end_section=w == len(WORKFLOWS) - 1)
     return Group(table, *_words(found))
 
@@ -180,7 +197,7 @@ def _words(found):
     epochs = tokens / (set_["n"] * set_["length"])
     yield f"base, not fine-tuned: perplexity {found['base']:.2f}; diverged: {found['diverged']} lineages"
     yield f"real text: distinct {real['distinct']:.3f}, repeated {real['repeated']:.1%}"
-    yield f"rare: {RARE:.0%} of generation 0's own, exactly; t = 0 sets the level, so it shows it by construction"
+    yield f"rare: {level(set_['written'])} of generation 0, less where costs tie; its own m set the level: – at t = 0"
     yield f"{tokens:,} training letters a model and generation, {epochs:.1f} epochs of {set_['n']} windows"
     for d, decoding in enumerate(found["decodings"]):
         factors = zip(WORKFLOWS, found["mean"]["factor"][d, :, -1], found["se"]["factor"][d, :, -1], strict=True)
@@ -200,7 +217,8 @@ def figure(run):
         _perplexity(axes[d, 0], found, d, decoding)
         for ax, w in zip(axes[d, 1:], (0, 1), strict=True):
             _histograms(ax, found, d, w, f"{decoding}, {WORKFLOWS[w]}")
-    axes[0, 1].legend(fontsize=8)
+    if axes[0, 1].get_legend_handles_labels()[0]:
+        axes[0, 1].legend(fontsize=8)
     figure.suptitle(_finding(found), fontsize=12)
     return figure
 
@@ -230,7 +248,13 @@ def _perplexity(ax, found, d, decoding):
 
 def _histograms(ax, found, d, w, title):
     costs = found["costs"][d, w]
-    edges = np.linspace(np.nanmin(found["costs"][d]), np.nanmax(found["costs"][d]), 45)
+    ax.set_title(title, fontsize=10)
+    ax.set(xlabel="perplexity of a written sequence under generation 0", ylabel="share of sequences")
+    known = found["costs"][d][np.isfinite(found["costs"][d])]
+    if not np.isfinite(costs).any():
+        ax.text(0.5, 0.5, "not read", ha="center", transform=ax.transAxes)
+        return
+    edges = np.linspace(known.min(), known.max(), 45)
     shown = [t for t in (0, 1, 5, 9) if t < costs.shape[1]]
     looks = zip(shown, ("black", *jc.plot.COLOURS), ("-", "--", "-.", ":"), strict=False)
     for t, colour, line in looks:
@@ -238,9 +262,8 @@ def _histograms(ax, found, d, w, title):
         share = np.histogram(values, edges)[0] / values.size
         ax.stairs(share, np.exp(edges), color=colour, linestyle=line, linewidth=1.6, label=f"generation {t}")
     limit = np.exp(found["limit"][d, w])
-    ax.axvline(limit, color="0.5", linewidth=0.9, label=f"{RARE:.0%} of generation 0 is beyond")
-    ax.set(xscale="log", xlabel="perplexity of a written sequence under generation 0", ylabel="share of sequences")
+    ax.axvline(limit, color="0.5", linewidth=0.9, label=f"at most {level(costs.shape[-1])} of generation 0 beyond")
+    ax.set_xscale("log")
     ticks = [x for x in (1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100) if edges[0] < np.log(x) < edges[-1]]
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
     ax.minorticks_off()
-    ax.set_title(title, fontsize=10)

@@ -80,10 +80,25 @@ def _verdict(found, start):
     """One line on a start: z where the theory of tables must hold, and the range of the ratio elsewhere."""
     safe, exact = found["safe"], found["exact"]
     z = abs(found[start] - exact)[safe] / found[f"{start} se"][safe]
-    ratio = (found[start] / exact)[~safe]
     bound = stats.t.isf(5e-4 / max(z.size, 1), found["lineages"] - 1)
     where = f"n α min p* ≥ {CONVERGED:g}: worst |z| {z.max(initial=0):.2f} of {z.size} (bound {bound:.2f})"
-    return f"from {start}, {where}; elsewhere {ratio.min():.2f} to {ratio.max():.2f} times the table's risk"
+    elsewhere = "" if safe.all() else f"; elsewhere {_over(found, start, ~safe)} times the table's risk"
+    return f"from {start}, {where}{elsewhere}"
+
+
+def _over(found, start, kept):
+    """The range of the risk over the table's."""
+    ratio = (found[start] / found["exact"])[kept]
+    return f"{ratio.min():.2f} to {ratio.max():.2f}"
+
+
+def _finding(found):
+    """The title, as measured, over the whole map."""
+    scratch, previous = (_over(found, start, np.isfinite(found["exact"])) for start in STARTS)
+    return (
+        f"Risk at T = {found['settings']['generations']} over the table's, mean of {found['lineages']} lineages: "
+        f"softmax from the generation before {previous}, from scratch {scratch}"
+    )
 
 
 def figure(run):
@@ -94,8 +109,7 @@ def figure(run):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
     _map(figure, left, found)
     _curve(right, found)
-    title = "A softmax trained on from the generation before follows the table; an early stop from scratch loses less"
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(_finding(found), fontsize=11)
     return figure
 
 

@@ -15,6 +15,7 @@ of m of its own, which one more of generation 0 would be with probability j/(m +
     jaxcollapse run experiments/neural_phase_transformer.py
 """
 
+import itertools
 import json
 from typing import Any
 
@@ -28,25 +29,30 @@ import jaxcollapse as jc
 
 AXES = {"n": np.array([32.0, 128.0, 512.0]), "alpha": np.array([0.0, 1 / 16, 1 / 4, 1.0])}  # n α = 32 thrice
 STARTS = ("scratch", "previous")
-LARGEST = int(AXES["n"].max())
 RARE = 0.01
 
 
-def experiment(n, alpha, *, key, generations=8, lineages=8, vocab=12, length=16, width=24, steps=80, written=299):
-    """Risk, impossible steps and rare sequences at T of every lineage, for both starts, and the softmax's risk."""
+def experiment(
+    n, alpha, *, key, generations=8, lineages=8, vocab=12, length=16, width=24, steps=80, written=299, capacity=512
+):
+    """Risk, impossible steps and rare sequences at T of every lineage, for both starts, and the softmax's risk.
+
+    A transformer is shown `capacity` sequences at most: where n is above it, all that is measured of one is NaN.
+    """
     with jax.ensure_compile_time_eval():
         p_star = jc.Markov(chain(vocab), length)
     keys = jr.split(key, lineages)
 
     def transformer(start):
         learner = jc.Transformer(
-            layers=1, width=width, heads=2, capacity=LARGEST, steps=steps, batch_size=32, rate=0.01, start=start
+            layers=1, width=width, heads=2, capacity=capacity, steps=steps, batch_size=32, rate=0.01, start=start
         )
         loop = jc.Loop(p_star, learner, jc.Replace(), jc.Constant(alpha), jc.Constant(n))
         return jax.vmap(lambda key: ends(loop, generations, written, key))(keys)
 
     found = {start: transformer(start) for start in STARTS}
-    out = {f"{start} {name}": ("lineage", x) for start, each in found.items() for name, x in each.items()}
+    seen = lambda x: jnp.where(n <= capacity, x, jnp.nan)
+    out = {f"{start} {name}": ("lineage", seen(x)) for start, each in found.items() for name, x in each.items()}
     return out | {"softmax": ("lineage", softmax(p_star, n * (length - 1), alpha, generations, lineages, key))}
 
 
@@ -124,11 +130,12 @@ def summary(run):
     found = analyse(run)
     when = f"T = {found['settings']['generations']}, {found['lineages']} lineages"
     risks = ("softmax", *(f"{start} risk" for start in STARTS))
-    wide = lambda name, i, j: f"{found[name][i, j]:.3f} ± {found[f'{name} se'][i, j]:.3f}"
+    shown = lambda form, *x: form.format(*x) if np.isfinite(x[0]) else "–"
+    wide = lambda name, i, j: shown("{:.3f} ± {:.3f}", found[name][i, j], found[f"{name} se"][i, j])
     names = ("table", "softmax", *(f"from {start}" for start in STARTS))
     risk = _cells(found, f"Risk r, {when}: table, softmax, transformer", names, risks, wide)
     written = [f"{start} {name}" for name in QUANTITIES[1:] for start in STARTS]
-    share = lambda name, i, j: f"{found[name][i, j]:.1%} ± {found[f'{name} se'][i, j]:.1%}"
+    share = lambda name, i, j: shown("{:.1%} ± {:.1%}", found[name][i, j], found[f"{name} se"][i, j])
     short = [f"{name},\n{start}" for name in QUANTITIES[1:] for start in STARTS]
     return Group(risk, _cells(found, f"What is written, {when}", short, written, share), *_verdicts(found))
 
@@ -151,13 +158,18 @@ def _cells(found, title, heads, names, form):
 
 def _verdicts(found):
     """Whether one curve holds them all, in numbers."""
+    real = found["alpha"] > 0
+    parts = [(kept, where) for kept, where in ((real, "where α > 0"), (~real, "at α = 0")) if kept.any()]
     for name, label in (("softmax", "softmax"), *((f"{start} risk", f"transformer, {start}") for start in STARTS)):
-        ratio = found[name] / found["table"]
-        mixed = ratio[:, found["alpha"] > 0]
-        yield (
-            f"{label}: {mixed.min():.2g} to {mixed.max():.2g} times the table's risk where α > 0, "
-            f"{ratio[:, 0].min():.2g} to {ratio[:, 0].max():.2g} at α = 0"
-        )
+        ranges = ", ".join(f"{_over(found, [name], kept)} {where}" for kept, where in parts)
+        yield f"{label}, times the table's risk: {ranges}"
+
+
+def _over(found, names, kept=slice(None)):
+    """The range of risks over the table's in these columns α."""
+    ratio = np.stack([(found[name] / found["table"])[:, kept] for name in names])
+    known = ratio[np.isfinite(ratio)]
+    return f"{known.min():.2g} to {known.max():.2g}" if known.size else "not known"
 
 
 def figure(run):
@@ -176,46 +188,50 @@ def figure(run):
 
 
 def _finding(found):
-    """The title, as measured: how much the risk of a transformer differs at one n α, over what a table's does."""
-    low, high = _spread(found, "previous risk"), _spread(found, "table")
+    """The title, as measured: risks over the table's; how far a transformer's differ at one n α, and a table's."""
+    ours, exact = _spread(found, "previous risk"), _spread(found, "table")
+    apart = f"; trained on, at one n α, its risks differ up to {ours:.1f}-fold, a table's {exact:.1f}-fold"
     return (
-        f"Generation {found['settings']['generations']}: the softmax lies on the table's curve, a small transformer on "
-        f"none of n α: at one n α its risk differs up to {low:.1f}-fold, the table's {high:.1f}-fold"
+        f"Generation {found['settings']['generations']}, risk over the table's: softmax {_over(found, ['softmax'])}, "
+        f"transformer {_over(found, [f'{start} risk' for start in STARTS])}{apart if np.isfinite(ours) else ''}"
     )
 
 
 def _spread(found, name):
-    """The largest quotient of two risks at equal n α > 0; 1 where no two cells have one."""
+    """The largest quotient of two risks at equal n α > 0 that a transformer was trained at; NaN where no two are."""
     real, risk = np.outer(found["n"], found["alpha"]).ravel(), found[name].ravel()
-    groups = [risk[np.isclose(real, x)] for x in np.unique(real[real > 0])]
-    return max(x.max() / x.min() for x in groups)
+    kept = (real > 0) & np.isfinite(found["previous risk"].ravel())
+    groups = [risk[kept & np.isclose(real, x)] for x in np.unique(real[kept])]
+    return max((x.max() / x.min() for x in groups if x.size > 1), default=np.nan)
 
 
 def _curve(ax, found):
     """All risks against N α, joined where n is one; α = 0 on the left edge."""
     real = np.outer(found["draws"], found["alpha"])
-    left = real[real > 0].min() / 6
+    left = min(real[real > 0], default=60) / 6
     real = np.where(real > 0, real, left)
     looks = {"table": ("table, exact recursion", "_", "black"), "softmax": ("softmax, trained on", "s", None)}
     looks |= {f"{start} risk": (f"transformer, from {start}", m, None) for start, m in zip(STARTS, "o^", strict=True)}
     for (name, (label, marker, colour)), other in zip(looks.items(), ("black", *jc.plot.COLOURS), strict=False):
-        for i, line in enumerate(("-", "--", ":")[: len(real)]):
+        for i, line in zip(range(len(real)), itertools.cycle(("-", "--", ":")), strict=False):
             se = found.get(f"{name} se", np.zeros_like(real))[i]
             style = {"color": colour or other, "marker": marker, "fillstyle": "none", "markersize": 6, "linewidth": 0.8}
             ax.errorbar(real[i], found[name][i], 1.96 * se, linestyle=line, label="" if i else label, **style)
-    ticks = 10.0 ** np.arange(1, 5)
+    ticks = [x for x in 10.0 ** np.arange(1, 7) if left < x < 2 * real.max()]
+    edge = ([left], ["α = 0"]) if (found["alpha"] == 0).any() else ([], [])
     ax.set(xscale="log", yscale="log", xlabel="real steps a generation, N α", ylabel="risk r")
-    ax.set_xticks([left, *ticks], ["α = 0", *(f"{x:,.0f}" for x in ticks)])
+    ax.set_xticks([*edge[0], *ticks], [*edge[1], *(f"{x:,.0f}" for x in ticks)])
     ax.minorticks_off()
     ax.set_title(f"Risk, {found['lineages']} lineages, bars 1.96 s.e.; lines join one n", fontsize=11)
     ax.legend(fontsize=8, frameon=False)
 
 
 def _writes(ax, found, name, label, title):
-    for j, (alpha, colour) in enumerate(zip(found["alpha"], jc.plot.COLOURS, strict=False)):
+    looks = itertools.cycle(zip(jc.plot.COLOURS, "osD^vP", strict=True))
+    for j, (alpha, (colour, marker)) in enumerate(zip(found["alpha"], looks, strict=False)):
         for k, (start, line) in enumerate(zip(STARTS, ("-", "--"), strict=True)):
             mean, se = (found[f"{start} {name}{kind}"][:, j] for kind in ("", " se"))
-            style = {"color": colour, "linestyle": line, "marker": "osD^"[j], "markersize": 5, "fillstyle": "none"}
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 5, "fillstyle": "none"}
             at = found["n"] * 1.04 ** (2 * j + k - 3.5)
             ax.errorbar(at, mean, 1.96 * se, label=f"α = {alpha:g}, from {start}", linewidth=1, **style)
     ax.set(xscale="log", xlabel="sequences a generation n", ylabel=label, ylim=(0, None))

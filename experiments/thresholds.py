@@ -131,6 +131,7 @@ def analyse(run) -> dict[str, Any]:
             "threshold": at,
             "threshold se": error,
             "diverged": int(accuracy.size - kept.sum()),
+            "kept": kept.swapaxes(1, 2),
         }
     return found
 
@@ -185,9 +186,7 @@ def _words(found, task):
     if task == "look-up":
         yield f"rank 1 can have {2 * one['chance']:.4f} right at most, rank 2 all: the rest is training"
     for i, alpha in enumerate(found["alpha"]):
-        drop, error, z, bound = fall(found, task, i)
-        lost = f"loses {drop:.4f} ± {error:.1g}{', U-shape' if z > bound else ''}" if error else "is as good as any"
-        words = f"α = {alpha:g}: the largest {axis} {lost}"
+        words = f"α = {alpha:g}, the largest {axis}: {_lost(found, task, i)}"
         moved = one["threshold"][i, -1] - one["threshold"][clean, -1]
         if i != clean and not np.isnan(moved):
             se = np.hypot(one["threshold se"][i, -1], one["threshold se"][clean, -1])
@@ -196,13 +195,27 @@ def _words(found, task):
         yield words
 
 
+def _lost(found, task, i):
+    """What the largest size does worse than the best; first of all, how many lineages diverged at the two."""
+    one, each = found[task], found["lineages"]
+    best, drop, error, z, bound = fall(found, task, i)
+    gone = {one["widths"][k]: each - one["kept"][i, k, -1] for k in (-1, best)}
+    diverged = ", ".join(f"{count} of {each} diverged at {width}" for width, count in gone.items() if count)
+    lost = f"−{drop:.4f} ± {error:.1g}{', U-shape' if z > bound else ''}" if drop > 0 else ""
+    return "; of the rest ".join(part for part in (diverged, lost) if part) or "as good as any"
+
+
 def fall(found, task, i):
-    """(best mean − mean at the largest width, its s.e., z, the bound of z for as many comparisons)."""
-    mean, se = found[task]["mean"][i, :, -1], found[task]["se"][i, :, -1]
-    best = int(np.argmax(mean))
-    drop, error = abs(mean[best] - mean[-1]), np.hypot(se[best], se[-1]) if best < len(mean) - 1 else 0.0
-    bound = stats.t.isf(0.025 / max(len(mean) - 1, 1), found["lineages"] - 1)
-    return drop, error, drop / error if error > 0 else 0.0, bound
+    """Place of the best size; best mean − mean at the largest, its s.e., z, and the bound of z; NaN if none is left.
+
+    The bound is one-sided 0.025, shared among all that are compared with the largest, in each task, for each α.
+    """
+    mean, se, kept = (found[task][name][i, :, -1] for name in ("mean", "se", "kept"))
+    best = int(np.nanargmax(mean)) if kept.any() else len(mean) - 1
+    drop, error = mean[best] - mean[-1], np.hypot(se[best], se[-1]) if best < len(mean) - 1 else 0.0
+    compared = max(len(mean) - 1, 1) * len(TASKS) * len(found["alpha"])
+    bound = stats.t.isf(0.025 / compared, min(kept[best], kept[-1]) - 1)
+    return best, drop, error, drop / error if error > 0 else 0.0, bound
 
 
 def figure(run):
@@ -224,12 +237,20 @@ def _title(found):
     clean, least = int(np.argmax(found["alpha"])), int(np.argmin(found["alpha"]))
     at = {task: 2 ** (found[task]["threshold"][least, -1] - found[task]["threshold"][clean, -1]) for task in TASKS}
     moved = ", ".join(f"{task} × {ratio:.2f}" for task, ratio in at.items() if np.isfinite(ratio))
-    falls = [(*fall(found, task, i), task, alpha) for task in TASKS for i, alpha in enumerate(found["alpha"])]
-    worse = [f"{task} at α = {alpha:g} (−{drop:.3f})" for drop, _, z, bound, task, alpha in falls if z > bound]
-    drop, error, *_, task, alpha = max(falls)
-    none = f"no U-shape beyond noise: at most −{drop:.3f} ± {error:.2g}, {task} at α = {alpha:g}"
-    where = "the largest do worse: " + ", ".join(worse) if worse else none
-    return f"α = {found['alpha'][least]:g} moves the threshold w*: {moved or 'not seen'}; {where}"
+    return f"α = {found['alpha'][least]:g} moves the threshold w*: {moved or 'not seen'};\n{_worse(found)}"
+
+
+def _worse(found):
+    """Where the largest size does worse than the best, or the largest drop; and how many lineages diverged there."""
+    cells = [(task, i, f"{task} at α = {alpha:g}") for task in TASKS for i, alpha in enumerate(found["alpha"])]
+    falls = [(*fall(found, task, i)[1:], where) for task, i, where in cells]
+    worse = [f"{where} (−{drop:.3f})" for drop, _, z, bound, where in falls if z > bound]
+    drop, error, *_, where = max(falls, key=lambda one: np.nan_to_num(one[0], nan=-1.0))
+    most = f"at most −{drop:.3f} ± {error:.2g}, {where}" if np.isfinite(drop) else "the largest diverged"
+    none = f"no U-shape beyond noise: {most}"
+    words = "the largest do worse: " + ", ".join(worse) if worse else none
+    gone = sum(found["lineages"] - found[task]["kept"][i, -1, -1] for task, i, _ in cells)
+    return words + (f"; {gone} lineages diverged at the largest" if gone else "")
 
 
 LOOKS = [

@@ -14,8 +14,9 @@ of α λ* < v. Draws hold s_t + c² v: at c = 1 the pixel variance cannot fall b
 A trained decoder that is not linear does neither: with the noise the digits' pixel and latent variance grow, and their
 held-out likelihood falls faster than with clean pictures, whose variance shrinks. So variance alone does not tell.
 
-Latent variance is read by one fixed encoder, that of a generation 0: each generation's own encoder holds its own draws
-to the prior's variance 1. Real data: 8 × 8 digits (scikit-learn, extra `data`), and eight normals on a circle.
+Latent variance is read by a fixed encoder, the founder's, generation 0 of the workflow's first lineage: each
+generation's own encoder holds its own draws to the prior's variance 1. Real data: 8 × 8 digits (scikit-learn, extra
+`data`), and eight normals on a circle.
 
     jaxcollapse run experiments/vae_digits.py
 """
@@ -153,7 +154,7 @@ def analyse(run):
         for quantity in NAMES:
             values = run[f"{name}_{quantity}"].transpose("noise", "alpha", "lineage", "generation").values.astype(float)
             known[quantity] = values.mean(2), values.std(2, ddof=1) / np.sqrt(values.shape[2])
-    found["alphas"] = run.alpha.values
+    found |= {"alphas": run.alpha.values, "noises": run.noise.values}
     found["cells"] = [(i, j, c, a) for i, c in enumerate(run.noise.values) for j, a in enumerate(run.alpha.values)]
     return found
 
@@ -219,15 +220,23 @@ def figure(run):
 
 
 def _title(found):
+    """As measured of the digits, for the least and the largest noise: at the least α, and at the largest."""
     pixel, bound = found["digits"]["pixel"][0], found["digits"]["elbo"][0]
+    alphas, noises = found["alphas"], found["noises"]
+    (low, high), ends = ((x.argmin(), x.argmax()) for x in (alphas, noises))
     lost = lambda i, j: f"{bound[i, j, 0] - bound[i, j, -1]:.0f}"
-    went = lambda i: f"{pixel[i, 0, 0]:.2f} to {pixel[i, 0, -1]:.2f}"
-    return (
-        f"{found['t'][-1]} generations without real data take {lost(0, 0)} nats of held-out ELBO from an autoencoder "
-        f"of digits that hands on clean pictures, {lost(-1, 0)} from one that adds the decoder's noise;\n"
-        f"its pixel variance goes from {went(0)} in the one, from {went(-1)} in the other; "
-        f"with a share of {found['alphas'][-1]:g} of real draws the losses are {lost(0, -1)} and {lost(-1, -1)} nats"
-    )
+    more = lambda i: f" ({lost(i, high)} at α = {alphas[high]:g})" if high != low else ""
+    each = [
+        f"{_handed(noises[i])}: {lost(i, low)} nats of held-out ELBO lost{more(i)}, "
+        f"pixel variance {pixel[i, low, 0]:.2f} to {pixel[i, low, -1]:.2f}"
+        for i in dict.fromkeys(ends)
+    ]
+    start = f"{found['t'][-1]} generations of an autoencoder of digits at α = {alphas[low]:g}"
+    return "\n".join([start, *each])
+
+
+def _handed(noise):
+    return {0: "clean pictures", 1: "with the decoder's noise"}.get(noise, f"with {noise:g} of the decoder's noise")
 
 
 def _course(ax, found, name, quantity):
@@ -236,7 +245,7 @@ def _course(ax, found, name, quantity):
         line, marker = LOOKS[int(noise > 0)]
         colour = jc.plot.COLOURS[j]
         style = {"ls": line, "marker": marker, "ms": 4, "color": colour, "mfc": colour if alpha else "white", "lw": 1.4}
-        label = f"α = {alpha:g}, " + ("with the decoder's noise" if noise else "clean pictures")
+        label = f"α = {alpha:g}, {_handed(noise)}"
         ax.errorbar(found["t"] + 0.12 * (i + 2 * j - 1.5), mean[i, j], yerr=2 * se[i, j], label=label, **style)
         if quantity == "pixel":
             ax.plot(found["t"], found[name]["linear"][noise, alpha][:, 0], color=colour, ls=line, lw=0.7)
@@ -248,7 +257,8 @@ def _course(ax, found, name, quantity):
     else:
         ax.axhline(1.0, color="0.6", lw=0.8, zorder=0)
         ax.set_ylim(0)
-    ax.set_title({"pixel": "variance of draws", "latent": "latent variance, one encoder"}.get(quantity, NAMES["elbo"]))
+    titles = {"pixel": "variance of draws", "latent": "latent variance, the founder's encoder", "elbo": NAMES["elbo"]}
+    ax.set_title(titles[quantity])
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -262,13 +272,13 @@ def _pictures(space, run, found):
     """A mosaic a workflow: generations downwards, draws of one lineage across."""
     shown = [t for t in (0, 1, 2, 5, 10) if t <= found["t"][-1]]
     pictures = run.digits_pictures.transpose("noise", "alpha", "generation", "image", ...).values
-    axes: Any = space.subplots(1, len(found["cells"]))
-    for ax, (i, j, noise, alpha) in zip(axes, found["cells"], strict=True):
+    axes: Any = space.subplots(1, len(found["cells"]), squeeze=False)
+    for ax, (i, j, noise, alpha) in zip(axes[0], found["cells"], strict=True):
         images = pictures[i, j][shown].reshape(len(shown), -1, 8, 8)
         tiles = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=0.5)
         mosaic = tiles.transpose(0, 2, 1, 3).reshape(10 * len(shown), -1)
         ax.imshow(mosaic, cmap="gray_r", vmin=0, vmax=1)
         ax.set_yticks(10 * np.arange(len(shown)) + 4.5, [str(t) for t in shown])
         ax.set_xticks([])
-        ax.set_xlabel(f"α = {alpha:g}, " + ("with the decoder's noise" if noise else "clean pictures"))
+        ax.set_xlabel(f"α = {alpha:g}, {_handed(noise)}")
     space.axes[0].set_ylabel("generation t")

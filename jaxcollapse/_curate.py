@@ -172,8 +172,9 @@ class Chain(eqx.Module):
 def table(model: AbstractModel) -> AbstractTable:
     """The model itself; `ValueError` where it is no table of probabilities."""
     if not isinstance(model, AbstractTable):
-        name = type(model).__name__
-        raise ValueError(f"curate: got a model {name}, expected a table of probabilities; try jc.Categorical(probs)")
+        tries = "jc.Decoding(jc.TopP(0.9))" if hasattr(model, "decoding") else "jc.Categorical(probs)"
+        name, expected = type(model).__name__, "a table of probabilities"
+        raise ValueError(f"curate: got a model {name}, expected {expected}; try {tries}")
     return model
 
 
