@@ -45,8 +45,9 @@ def planned(plan: "Plan") -> dict[str, Any]:
 
     clock = [time.perf_counter()]
     program = _program.trace(plan)
-    begun = plan.store is not None and _store.is_store(plan.store)
-    width = _store.Table(plan.store, mode="r").block if begun else _program.width(plan, program)
+    width = _program.width(plan, program)
+    if plan.store is not None and _store.is_store(plan.store):
+        width = _store.Table(plan.store, mode="r").block
     identity = _program.identify(plan, program)
     clock.append(time.perf_counter())
     with _store.begin(None, plan.columns, program.variables, width, identity) as (table, _):

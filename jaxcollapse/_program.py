@@ -70,8 +70,8 @@ class Program(NamedTuple):
     def largest(self) -> int:
         """Bytes of the largest array that it computes."""
         shaped = (v.aval for equation in _equations(self.traced.jaxpr.jaxpr) for v in equation.outvars)
-        arrays = (aval for aval in shaped if isinstance(aval, ShapedArray) and isinstance(aval.dtype, np.dtype))
-        return max(1, *(aval.size * aval.dtype.itemsize for aval in arrays))
+        arrays = ((x.size, x.dtype) for x in shaped if isinstance(x, ShapedArray))
+        return max(1, 1, *(size * dtype.itemsize for size, dtype in arrays if isinstance(dtype, np.dtype)))
 
     @property
     def compiler(self) -> int:
@@ -123,8 +123,13 @@ class Kernel(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What one block takes, on all of its devices: arguments, results and all that is held between them."""
+        """What one block takes, on all of its devices: arguments, results and all that is held between them.
+
+        0 where a backend does not say.
+        """
         used, mesh = self.executable.memory_analysis(), devices()
+        if used is None:
+            return 0
         one = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
         return one * (1 if mesh is None else mesh.size)
 

@@ -154,6 +154,12 @@ def test_a_program_that_takes_more_than_is_allowed_is_refused_before_it_runs(toy
     assert call("run", "toy.py", "--memory", "6GB").exit_code == 0
 
 
+def test_a_dry_run_of_a_store_that_was_begun_has_its_chunk(toy):
+    assert call("run", "toy.py", "--chunk", 3).exit_code == 0
+    report = json.loads(call("run", "toy.py", "--dry-run", "--json", "--axis", "a=0:1:9").stdout)
+    assert (report["points"], report["chunk"], report["chunks"]) == (18, 3, 6)
+
+
 def test_a_peak_before_compiling_is_not_the_runs(toy, monkeypatch):
     monkeypatch.setattr(_program, "_held", lambda what="": 5 * 10**9 if what else 0)  # a load of long ago
     assert call("run", "toy.py", "--memory", "4GB").exit_code == 0
