@@ -4,7 +4,8 @@
     calibration error   Σ_b (n_b / n) |acc_b − conf_b|        (ECE)
 
 A prediction is a law of the next token; what is compared with what came, or with the exact law where it is known, is
-its most probable token (`top_token`), or every token (`each_token`). Pure functions of arrays; NaN in gives NaN out.
+its most probable token (`top_token`), or every token (`each_token`). Pure functions of arrays; NaN in gives NaN out,
+and so do tokens outside 0 … v − 1 and confidences or accuracies outside [0, 1] by more than 10⁻³, percentages say.
 Sources: Naeini et al., AAAI 2015; Guo et al., arXiv 1706.04599; without bias: Kumar et al., arXiv 1909.10155.
 """
 
@@ -14,8 +15,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import gammaln, xlog1py, xlogy
 from jaxtyping import Array, ArrayLike, Float, Int, Num
+
+SLACK = 1e-3  # rounding that is forgiven at 0 and 1
 
 
 class Reliability(NamedTuple):
@@ -35,14 +39,12 @@ def top_token(
     probs   predictions `*b v`;     truth   the tokens that came `*b`, or their exact law `*b v`
 
     Confidence is its probability; accuracy 1 or 0 for tokens, for a law its true probability, without sampling noise.
+    Error: `ValueError` for a truth of another shape.
     """
-    probs, truth = jnp.asarray(probs, float), jnp.asarray(truth)
-    best = jnp.argmax(probs, -1)
-    if truth.ndim == probs.ndim:
-        accuracy = jnp.take_along_axis(truth.astype(float), best[..., None], -1)[..., 0]
-    else:
-        accuracy = jnp.where(jnp.isnan(truth), jnp.nan, (truth.astype(int) == best).astype(float))
-    return jnp.max(probs, -1), accuracy
+    probs, truth = each_token(probs, truth)
+    best = jnp.argmax(probs, -1)[..., None]
+    confidence, accuracy = (jnp.take_along_axis(x, best, -1)[..., 0] for x in (probs, truth))
+    return confidence, jnp.where(jnp.isnan(truth).any(-1), jnp.nan, accuracy)
 
 
 def each_token(
@@ -53,10 +55,14 @@ def each_token(
     Most pairs are rare tokens: bins of equal width hold nearly all of them in the first, `jnp.geomspace` edges do not.
     """
     probs, truth = jnp.asarray(probs, float), jnp.asarray(truth)
+    if not probs.ndim or truth.shape not in (probs.shape, probs.shape[:-1]):
+        expected = f"tokens {probs.shape[:-1]} or laws {probs.shape}"
+        raise ValueError(f"truth: got shape {truth.shape} for probs of shape {probs.shape}, expected {expected}")
     if truth.ndim < probs.ndim:
-        lost = jnp.where(jnp.isnan(truth.astype(float)), jnp.nan, 0.0)[..., None]
-        truth = jax.nn.one_hot(truth.astype(int), probs.shape[-1], dtype=probs.dtype) + lost
-    return probs, truth.astype(float)
+        tokens = truth.astype(int)
+        known = (tokens >= 0) & (tokens < probs.shape[-1]) & (tokens.astype(truth.dtype) == truth)
+        truth = jnp.where(known[..., None], jax.nn.one_hot(tokens, probs.shape[-1], dtype=float), jnp.nan)
+    return probs, jnp.where(jnp.isnan(probs), jnp.nan, truth.astype(float))
 
 
 def reliability(
@@ -68,20 +74,13 @@ def reliability(
     """The reliability diagram of predictions, all axes pooled.
 
     confidence   c in [0, 1];     accuracy   0 or 1, or a probability where that is known
-    bins         k bins of equal width, or their k + 1 rising edges; a bin holds its upper edge, the first both
+    bins         k bins of equal width, or their k + 1 rising edges, the last of them 1; a bin holds its upper edge, the
+                 first one also all that is below
     weights      how much each prediction counts, such as the law π of contexts; default: 1
 
-    Error: `ValueError` for shapes that differ, fewer than one bin.
+    Error: `ValueError` for shapes that differ, fewer than one bin, other edges (traced ones give NaN).
     """
-    c, a = (jnp.asarray(x, float) for x in (confidence, accuracy))
-    w = jnp.ones(c.shape) if weights is None else jnp.asarray(weights, float)
-    if not c.shape == a.shape == w.shape:
-        raise ValueError(f"accuracy: got shapes {c.shape}, {a.shape} and {w.shape}, expected one for each confidence")
-    edges = _edges(bins)
-    at = jnp.searchsorted(edges[1:-1], c.ravel(), side="left")
-    count, said, came = _totals(jnp.stack([w.ravel(), (w * c).ravel(), (w * a).ravel()]), at, edges.size - 1)
-    each = jnp.where(count > 0, count, jnp.nan)
-    return Reliability(said / each, came / each, count)
+    return _diagram(*_pairs(confidence, accuracy, weights), bins)
 
 
 def calibration_error(
@@ -99,8 +98,7 @@ def calibration_error(
     √(2 c (1 − c) / (π n_b)) in every bin; `squared_calibration_error` has no such bias.
     """
     if bins is None:
-        c, a = (jnp.asarray(x, float) for x in (confidence, accuracy))
-        w = jnp.ones(c.shape) if weights is None else jnp.asarray(weights, float)
+        c, a, w = _pairs(confidence, accuracy, weights)
         return jnp.sum(w * jnp.abs(a - c)) / w.sum()
     found = reliability(confidence, accuracy, bins, weights)
     gap = jnp.where(found.count > 0, jnp.abs(found.accuracy - found.confidence), 0.0)
@@ -134,24 +132,55 @@ def squared_calibration_error(
     In each bin the square of the mean difference d is estimated by Σ_{i≠j} d_i d_j / (n_b (n_b − 1)). The mean is exact
     for independent predictions, whatever the outcomes; bins that hold fewer than two of them count nothing.
     """
-    d = jnp.asarray(outcome, float) - (c := jnp.asarray(confidence, float))
-    _, mean, n = reliability(c, d, bins)
-    _, square, _ = reliability(c, d**2, bins)
+    c, a, one = _pairs(confidence, outcome, None)
+    d = a - c
+    _, mean, n = _diagram(c, d, one, bins)
+    _, square, _ = _diagram(c, d**2, one, bins)
     several = n > 1
     pairs = (n * mean**2 - square) / jnp.where(several, n - 1, 1.0)
     return jnp.sum(jnp.where(several, n * pairs, 0.0)) / c.size + 0.0 * d.sum()
 
 
+def _pairs(
+    confidence: Float[ArrayLike, "..."], accuracy: Float[ArrayLike, "..."], weights: Float[ArrayLike, "..."] | None
+) -> tuple[Float[Array, "*b"], Float[Array, "*b"], Float[Array, "*b"]]:
+    """Confidence and accuracy, NaN where one is no probability, and weights: of one shape, or `ValueError`."""
+    c, a = (jnp.asarray(x, float) for x in (confidence, accuracy))
+    w = jnp.ones(c.shape) if weights is None else jnp.asarray(weights, float)
+    if not c.shape == a.shape == w.shape:
+        raise ValueError(f"accuracy: got shapes {c.shape}, {a.shape} and {w.shape}, expected one for each confidence")
+    c, a = (jnp.where(jnp.abs(x - 0.5) <= 0.5 + SLACK, x, jnp.nan) for x in (c, a))
+    return c, a, w
+
+
+def _diagram(
+    c: Float[Array, "*b"], a: Float[Array, "*b"], w: Float[Array, "*b"], bins: int | Float[ArrayLike, " e"]
+) -> Reliability:
+    edges = _edges(bins)
+    c, a = (x + 0.0 * edges.sum() for x in (c, a))  # NaN where traced edges do not rise
+    at = jnp.searchsorted(edges[1:-1], c.ravel(), side="left")
+    count, said, came = _totals(jnp.stack([w.ravel(), (w * c).ravel(), (w * a).ravel()]), at, edges.size - 1)
+    each = jnp.where(count > 0, count, jnp.nan)
+    return Reliability(said / each, came / each, count)
+
+
 def _edges(bins: int | Float[ArrayLike, " e"]) -> Float[Array, " e"]:
-    if np.ndim(bins):
-        edges = jnp.asarray(bins, float)
-    elif isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise ValueError(f"bins: got {bins!r}, expected a whole number of at least 1, or edges; try 15")
-    else:
-        edges = jnp.linspace(0.0, 1.0, bins + 1)
-    if edges.ndim != 1 or edges.size < 2:
-        raise ValueError(f"bins: got edges of shape {edges.shape}, expected two or more; try 15")
-    return edges
+    if not np.ndim(bins):
+        if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
+            raise ValueError(f"bins: got {bins!r}, expected a whole number of at least 1, or edges; try 15")
+        return jnp.linspace(0.0, 1.0, bins + 1)
+    if np.ndim(bins) != 1 or np.size(bins) < 2:
+        raise ValueError(f"bins: got edges of shape {np.shape(bins)}, expected two or more; try 15")
+    edges = jnp.asarray(bins, float)
+    if not isinstance(bins, Tracer) and not _rise(stated := np.asarray(bins, edges.dtype)):
+        got = f"{stated.size} edges from {stated[0]:g} to {stated[-1]:g}"
+        expected = "each above the one before it, the first at least 0, the last 1"
+        raise ValueError(f"bins: got {got}, expected {expected}; try 15, or jnp.geomspace(0.001, 1, 16)")
+    return jnp.where(_rise(edges), edges, jnp.nan)
+
+
+def _rise(edges):
+    return (edges[1:] > edges[:-1]).all() & (edges[0] >= 0) & (abs(edges[-1] - 1) <= SLACK)
 
 
 def _totals(x: Float[Array, "s n"], at: Int[Array, " n"], bins: int) -> Float[Array, "s k"]:

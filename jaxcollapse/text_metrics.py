@@ -78,8 +78,10 @@ def rank_tail(counts: Num[ArrayLike, "*b v"], rank: int) -> Float[Array, "*b"]:
     """Share of the tokens of a text, or of a law's mass, that is not among its own `rank` most frequent types.
 
     0 once no more types are left than that. Of a sample too low: it ranks by its own counts and misses rare types.
-    `metrics.tail_mass` ranks by the target's.
+    `metrics.tail_mass` ranks by the target's. Error: `ValueError` for a rank below 0.
     """
+    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 0:
+        raise ValueError(f"rank: got {rank!r}, expected a whole number of at least 0; try 100")
     falling = -jnp.sort(-jnp.asarray(counts, float), axis=-1)
     return falling[..., rank:].sum(-1) / falling.sum(-1)
 
@@ -107,8 +109,12 @@ def rank_slope(counts: Num[ArrayLike, "*b v"], first: int = 1, last: int | None 
 
 
 def load(chosen: Int[ArrayLike, "*b i"], experts: int) -> Float[Array, "*b e"]:
-    """Share of the tokens that are sent to each expert, from the expert that each token is sent to."""
-    return jax.nn.one_hot(jnp.asarray(chosen), experts, dtype=float).mean(-2)
+    """Share of the tokens that are sent to each expert, from the expert that each token is sent to.
+
+    NaN where one of them is none of 0 … e − 1.
+    """
+    sent = jax.nn.one_hot(jnp.asarray(chosen), experts, dtype=float)
+    return jnp.where((sent.sum(-1) == 1).all(-1)[..., None], sent.mean(-2), jnp.nan)
 
 
 def busiest(load: Float[ArrayLike, "*b e"]) -> Float[Array, "*b"]:

@@ -1,5 +1,7 @@
 """Calibration: diagrams against NumPy and scikit-learn, cases by hand, and what chance makes of a calibrated model."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,22 @@ def test_nan_in_gives_nan_out():
     assert jnp.isnan(errors).all() and jnp.isnan(accuracy).sum() == 5
 
 
+def test_what_is_no_token_and_no_probability_gives_nan():
+    c, a = np.array([0.3, 0.9]), np.array([0.0, 1.0])
+
+    @jax.jit
+    def found(edges):
+        tokens = [PAIRS[p](np.full((4, 3), 1 / 3), np.array([5.0, -1.0, 1.5, 1.0]))[1] for p in PAIRS]
+        of = lambda c, a: [calibration.calibration_error(c, a, bins) for bins in (2, None)]
+        errors = [*of(100 * c, a), *of(c, 100 * a), *of(-c, a), calibration.squared_calibration_error(c, a, edges)]
+        errors += [calibration.chance_calibration_error(100 * c, 2), calibration.calibration_error(c, a, edges)]
+        return tokens, PAIRS["top"](np.array([[np.nan, np.nan], [0.8, np.nan]]), np.zeros(2)), errors, of(c + 1e-6, a)
+
+    (top, each), pairs, errors, lawful = found(jnp.array([0.0, 0.8, 0.5, 1.0]))
+    assert np.isnan(top).tolist() == [True] * 3 + [False] and np.isnan(each).sum() == 9
+    assert np.isnan(pairs).all() and np.isnan(errors).all() and np.isfinite(lawful).all()
+
+
 def test_what_does_not_fit_is_named():
     c = np.full(4, 0.5)
     with pytest.raises(ValueError, match=r"accuracy: got shapes \(4,\), \(3,\)"):
@@ -140,3 +158,20 @@ def test_what_does_not_fit_is_named():
     for bins, got in ((0, "got 0"), (True, "got True"), (np.array([0.5]), r"got edges of shape \(1,\)")):
         with pytest.raises(ValueError, match=f"bins: {got}"):
             calibration.reliability(c, c, bins)
+    for edges in ([0, 0.8, 0.5, 1], [0, 0.5, 0.5, 1], [0, 0.5, 0.8], [0, 50, 100], [-0.1, 0.5, 1], [0, np.nan, 1]):
+        with pytest.raises(ValueError, match=rf"bins: got {len(edges)} edges from .*each above the one before it"):
+            calibration.reliability(c, c, np.array(edges, float))
+
+
+def test_shapes_are_not_guessed():
+    """Without the tests' type checker, as users call it: a column of tokens is no law."""
+    probs = np.array([[0.9, 0.1], [0.2, 0.8]])
+    for truth in ([[0], [1]], [0, 1, 1], [[0, 1]], 0):
+        for pairs in PAIRS.values():
+            with pytest.raises(ValueError, match=r"truth: got shape .* for probs of shape \(2, 2\), expected tokens"):
+                inspect.unwrap(pairs)(probs, np.array(truth))
+    for error in (calibration.calibration_error, calibration.squared_calibration_error):
+        with pytest.raises(ValueError, match=r"accuracy: got shapes \(4,\), \(1,\)"):
+            inspect.unwrap(error)(np.full(4, 0.5), np.ones(1))
+    with pytest.raises(ValueError, match=r"accuracy: got shapes \(4,\), \(4, 1\)"):
+        inspect.unwrap(calibration.calibration_error)(np.full(4, 0.5), np.ones((4, 1)), None)

@@ -1,5 +1,7 @@
 """Metrics of generated text against definitions by hand and in sets, and against their limits."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,18 @@ def test_the_load_of_experts_and_its_collapse():
     np.testing.assert_allclose(busiest, [1 / 8, 1, 0.5])
     np.testing.assert_allclose(evenness, [1, 0, 1 / 3], rtol=1e-6)
     assert jnp.isnan(text_metrics.evenness(np.ones(1)))
+
+
+def test_a_token_that_no_expert_takes_gives_nan():
+    load = jax.jit(lambda x: text_metrics.load(x, 4))(np.array([[0, 1, 7], [0, -1, 1], [0, 1, 3]]))
+    assert jnp.isnan(load).all(-1).tolist() == [True, True, False]
+    np.testing.assert_allclose(load[2], [1 / 3, 1 / 3, 0, 1 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [-1, 1.0, True, None])
+def test_a_rank_that_does_not_fit_is_named(rank):
+    with pytest.raises(ValueError, match=f"rank: got {rank!r}, expected a whole number of at least 0; try 100"):
+        inspect.unwrap(text_metrics.rank_tail)(np.arange(5.0), rank)
 
 
 def test_finite_samples_move_the_load_as_the_docstrings_say():

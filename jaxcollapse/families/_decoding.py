@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
 from jaxcollapse._schedule import brief
+from jaxcollapse.families._gradient import check_number
 from jaxcollapse.families.tabular import Categorical
 
 Step = Callable[[Int[Array, " m"], Int[Array, ""], PyTree], tuple[Float[Array, "m v"], PyTree]]
@@ -45,9 +45,8 @@ class Decoding(eqx.Module):
     def __check_init__(self):
         if self.curate is not None and not callable(self.curate):
             raise ValueError(f"curate: got {brief(self.curate)}, expected a curation; try jc.TopP(0.9)")
-        rho = self.repetition
-        if not isinstance(rho, Tracer) and (np.ndim(rho) or not 0 < float(np.asarray(rho)) < np.inf):
-            raise ValueError(f"repetition: got {brief(rho)}, expected one number above 0; try 2.0, or 1.0 for none")
+        expected = "one number above 0; try 2.0, or 1.0 for none"
+        check_number("repetition", self.repetition, lambda x: x > 0, expected)
         for name in ("beams", "prompt"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
@@ -67,7 +66,9 @@ class Decoding(eqx.Module):
         rho = jnp.where(rho > 0, rho, jnp.nan)
         found = jax.nn.log_softmax(logits, axis=-1)
         found = jnp.where(held, rho * found, found)
-        return found if self.curate is None else jnp.log(self.curate(Categorical(jax.nn.softmax(found, axis=-1))).probs)
+        if self.curate is not None:
+            found = jnp.log(self.curate(Categorical(jax.nn.softmax(found, axis=-1))).probs)
+        return found + 0.0 * rho  # NaN where ρ is, which compiled for a CPU may be lost in an exp
 
 
 def decode(

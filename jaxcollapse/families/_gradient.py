@@ -3,7 +3,8 @@
     θ_{k+1} = θ_k + u_k,    (u_k, s_{k+1}) = optimiser(∇_θ loss(θ_k; key_k), s_k, θ_k),    k = 0 … K − 1
 
 The optimiser is a function rate -> `optax.GradientTransformation`, such as `optax.adam`: a rate can then be swept, and
-equal settings are one program. K is small where an early stop is wanted.
+equal settings are one program; keep one `functools.partial` or lambda, since a new one is never equal to it. K is small
+where an early stop is wanted.
 """
 
 from collections.abc import Callable
@@ -53,13 +54,33 @@ def check(optimiser: Any, rate: Any, steps: Any, batch_size: Any) -> None:
     if not callable(optimiser) or not _makes_updates(optimiser):
         expected = "a function rate -> optax.GradientTransformation"
         raise ValueError(f"optimiser: got {brief(optimiser)}, expected {expected}; try optax.adam")
-    if not isinstance(rate, Tracer) and (np.ndim(rate) or not 0 < float(np.asarray(rate)) < np.inf):
-        raise ValueError(f"rate: got {brief(rate)}, expected one positive number; try 0.1")
+    if callable(rate):
+        example = "optimiser=lambda rate: optax.adam(optax.cosine_decay_schedule(rate, steps)), rate=0.1"
+        raise ValueError(f"rate: got a schedule or another function, expected one positive number; try {example}")
+    check_number("rate", rate, lambda x: x > 0, "one positive number; try 0.1")
     for name, value, least in (("steps", steps, "try 200"), ("batch_size", batch_size, "try None, all of the data")):
         if name == "batch_size" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name}: got {brief(value)}, expected a whole number of at least 1; {least}")
+
+
+def check_number(name: str, value: Any, valid: Callable[[float], bool], expected: str) -> None:
+    """Raises `ValueError` for what is not one finite number of Python, NumPy or JAX, and valid; a traced one passes."""
+    if isinstance(value, Tracer):
+        return
+    kind = getattr(value, "dtype", type(value))
+    real = any(jnp.issubdtype(kind, numbers) for numbers in (jnp.integer, jnp.floating))
+    one = float(np.asarray(value)) if real and not np.ndim(value) else np.nan
+    if not (np.isfinite(one) and valid(one)):
+        raise ValueError(f"{name}: got {brief(value)}, expected {expected}")
+
+
+def check_start(start: Any, base: type) -> None:
+    """Raises `ValueError` for what is no place where a fit starts: two words, or a model of the class `base`."""
+    if not isinstance(start, base) and not (isinstance(start, str) and start in ("scratch", "previous")):
+        expected = f"'scratch', 'previous' or a {base.__name__}"
+        raise ValueError(f"start: got {brief(start)}, expected {expected}; try 'scratch'")
 
 
 def _makes_updates(optimiser: Any) -> bool:

@@ -23,6 +23,7 @@ from jaxcollapse._atoms import AbstractPointModel, Atoms
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
 from jaxcollapse.families._decoding import Decoding
+from jaxcollapse.families._gradient import check_number
 from jaxcollapse.families.sequences import AbstractSequences, of_length
 from jaxcollapse.families.tabular import as_array
 from jaxcollapse.families.transformer import Transformer, TransformerModel, read
@@ -124,12 +125,10 @@ class Neighbours(AbstractLearner):
         if self.inner.distil:  # its teacher would not be the mixture that writes
             raise ValueError("inner: got one that distils, expected one that learns from samples; try distil=False")
         for name, valid, expected in (
-            ("weight", lambda x: (x >= 0) & (x <= 1), "one number in [0, 1]; try 0.25"),
-            ("temperature", lambda x: (x > 0) & (x < np.inf), "one finite number above 0; try 1.0"),
+            ("weight", lambda x: 0 <= x <= 1, "one number in [0, 1]; try 0.25"),
+            ("temperature", lambda x: x > 0, "one finite number above 0; try 1.0"),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, Tracer) and (np.ndim(value) or not valid(np.asarray(value))):
-                raise ValueError(f"{name}: got {brief(value)}, expected {expected}")
+            check_number(name, getattr(self, name), valid, expected)
         for name in ("neighbours", "sequences"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:

@@ -25,6 +25,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse._data import EMPTY, Counts
 from jaxcollapse._learner import AbstractLearner
+from jaxcollapse._model import AbstractModel
 from jaxcollapse._schedule import brief
 from jaxcollapse.families import _gradient
 from jaxcollapse.families.tabular import AbstractTable, Categorical, Tabular, as_array
@@ -61,8 +62,8 @@ class Softmax(AbstractLearner):
     scratch it is uniform. Without data nothing changes. A fit that diverges is NaN, and so are the records of that
     lineage from then on; no other lineage notices.
 
-    Errors: `ValueError` for sizes, an optimiser, a start or features that do not fit, before anything is trained.
-    Traced rates that are not positive, and traced penalties below 0, give NaN.
+    Errors: `ValueError` for sizes, an optimiser, a start, features or a target that do not fit, before anything is
+    trained. Traced rates that are not positive, and traced penalties below 0, give NaN.
     """
 
     features: Num[ArrayLike, "c k"] | None = eqx.field(default=None, converter=as_array)
@@ -76,21 +77,20 @@ class Softmax(AbstractLearner):
 
     def __check_init__(self):
         _gradient.check(self.optimiser, self.rate, self.steps, self.batch_size)
-        if not isinstance(self.l2, Tracer) and (np.ndim(self.l2) or not 0 <= float(np.asarray(self.l2)) < np.inf):
-            raise ValueError(f"l2: got {brief(self.l2)}, expected one number of at least 0; try 0.001")
+        _gradient.check_number("l2", self.l2, lambda x: x >= 0, "one number of at least 0; try 0.001")
         if self.rank is not None and (not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 1):
             raise ValueError(f"rank: got {brief(self.rank)}, expected a whole number of at least 1; try 4, or None")
         if self.features is not None and self.rank is not None:
             raise ValueError("rank: got a rank and given features, expected one of them; try to leave features out")
-        if self.features is not None and np.ndim(self.features) != 2:
-            got = np.shape(self.features)
-            raise ValueError(f"features: got shape {got}, expected (contexts, k); try jnp.eye(contexts)")
-        if not isinstance(self.start, LogLinear) and self.start not in ("scratch", "previous"):
-            expected = "'scratch', 'previous' or a LogLinear model"
-            raise ValueError(f"start: got {brief(self.start)}, expected {expected}; try 'scratch'")
+        if self.features is not None:
+            _check_features(self.features)
+        _gradient.check_start(self.start, LogLinear)
 
-    def init(self, target: Categorical, *, key: PRNGKeyArray) -> LogLinear:
+    def init(self, target: AbstractModel, *, key: PRNGKeyArray) -> LogLinear:
         """The base, or the uniform law."""
+        if not isinstance(target, AbstractTable):
+            expected = "a table of probabilities; try jc.Categorical(probs)"
+            raise ValueError(f"target: got {type(target).__name__}, expected {expected}")
         shape = target.probs.shape
         if len(shape) == 1 and (self.rank is not None or self.features is not None):
             name = "rank" if self.rank is not None else "features"
@@ -136,9 +136,10 @@ class Softmax(AbstractLearner):
             return fit + l2 / 2 * optax.tree.norm(weights, squared=True)
 
         weights, _ = _gradient.descend(loss, self._begin(model, k_start), self.optimiser, rate, self.steps, key=k_steps)
-        marked = jax.tree.map(lambda w: jnp.where(lawful, w, jnp.nan), weights)
-        keep = lambda new, old: jnp.where(lawful & (total <= EMPTY), old, new)
-        return jax.tree.map(keep, self._model(marked, model), model)
+        # What comes out of exp is marked, not what goes in: compiled for a CPU, exp of a literal NaN may be finite.
+        keep = lambda new, old: jnp.where(lawful, jnp.where(total <= EMPTY, old, new), jnp.nan)
+        fitted = jax.tree.map(keep, self._model(weights, model), model)
+        return eqx.tree_at(lambda m: m.contexts, fitted, model.contexts, is_leaf=lambda x: x is None)
 
     def _begin(self, model: LogLinear, key: PRNGKeyArray) -> tuple[Float[Array, "..."], ...]:
         if isinstance(self.start, LogLinear):
@@ -158,6 +159,16 @@ class Softmax(AbstractLearner):
 
     def _model(self, weights: tuple[Float[Array, "..."], ...], like: AbstractTable) -> LogLinear:
         return LogLinear(jax.nn.softmax(self._logits(weights), axis=-1), like.contexts, weights)
+
+
+def _check_features(features: Any) -> None:
+    if np.ndim(features) != 2:
+        raise ValueError(f"features: got shape {np.shape(features)}, expected (contexts, k); try jnp.eye(contexts)")
+    if isinstance(features, Tracer) or (finite := np.isfinite(np.asarray(features, float))).all():
+        return
+    where = tuple(int(i) for i in np.argwhere(~finite)[0])
+    got = f"{np.asarray(features)[where]} at {where}"
+    raise ValueError(f"features: got {got}, expected finite numbers; try 0 there, or np.nan_to_num(features)")
 
 
 def _shapes(weights: Any) -> list[tuple[int, ...]]:

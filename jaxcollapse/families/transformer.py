@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
 from jaxcollapse import _atoms
@@ -207,15 +206,12 @@ class Transformer(AbstractLearner):
         _atoms.check_capacity(self.capacity)
         if self.width % self.heads:
             raise ValueError(f"heads: got {self.heads} for a width of {self.width}, expected a divisor; try heads=1")
-        if not 0 < self.expert_capacity < math.inf:
-            expected = "a finite number above 0; try 1.25"
-            raise ValueError(f"expert_capacity: got {brief(self.expert_capacity)}, expected {expected}")
-        weight = self.balance
-        if not isinstance(weight, Tracer) and (np.ndim(weight) or not 0 <= float(np.asarray(weight)) < math.inf):
-            raise ValueError(f"balance: got {brief(weight)}, expected one number of at least 0; try 0.01")
-        if not isinstance(self.start, TransformerModel) and self.start not in ("scratch", "previous"):
-            expected = "'scratch', 'previous' or a TransformerModel"
-            raise ValueError(f"start: got {brief(self.start)}, expected {expected}; try 'scratch'")
+        expected = "a finite number above 0; try 1.25"
+        _gradient.check_number("expert_capacity", self.expert_capacity, lambda x: x > 0, expected)
+        _gradient.check_number("balance", self.balance, lambda x: x >= 0, "one number of at least 0; try 0.01")
+        _gradient.check_start(self.start, TransformerModel)
+        if not isinstance(self.distil, bool):
+            raise ValueError(f"distil: got {brief(self.distil)}, expected True or False; try False")
 
     def init(self, target: AbstractModel, *, key: PRNGKeyArray) -> TransformerModel:
         """The base, or random weights."""

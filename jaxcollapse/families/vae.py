@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray
 
 from jaxcollapse import _atoms
@@ -31,6 +30,7 @@ from jaxcollapse._data import EMPTY
 from jaxcollapse._learner import AbstractLearner
 from jaxcollapse._schedule import brief
 from jaxcollapse.families import _gradient
+from jaxcollapse.families.sequences import AbstractSequences
 
 SAMPLES = 64  # of z in `log_prob`
 DRAWS = 512  # from model and target in `summary`
@@ -144,8 +144,8 @@ class Autoencoder(AbstractLearner):
     start       where a fit starts: "scratch" (new random weights), "previous" (the generation before), or a
                 `VariationalModel`, a fixed pretrained base, which also is what there is before generation 0
 
-    Without data nothing changes. A fit that diverges is NaN, and so are the records of that lineage from then on; no
-    other lineage notices.
+    Without data nothing changes. A fit that diverges is NaN, and so are the records of that lineage from then on, until
+    a fit that does not start from "previous" sees real data alone, as at α = 1; no other lineage notices.
 
     Errors: `ValueError` for sizes, a variance, an optimiser, a start or a target that do not fit, before anything is
     trained. Traced rates and variances that are not positive give NaN.
@@ -168,18 +168,19 @@ class Autoencoder(AbstractLearner):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 expected = f"a whole number of at least {least}"
                 raise ValueError(f"{name}: got {brief(value)}, expected {expected}; try {max(least, 2)}")
-        if not isinstance(self.variance, Tracer) and not _is_variance(self.variance):
-            expected = "one positive number or 'learned'"
-            raise ValueError(f"variance: got {brief(self.variance)}, expected {expected}; try 0.1")
-        if not isinstance(self.start, VariationalModel) and self.start not in ("scratch", "previous"):
-            expected = "'scratch', 'previous' or a VariationalModel"
-            raise ValueError(f"start: got {brief(self.start)}, expected {expected}; try 'scratch'")
+        if not (isinstance(self.variance, str) and self.variance == "learned"):
+            expected = "one positive number or 'learned'; try 0.1"
+            _gradient.check_number("variance", self.variance, lambda x: x > 0, expected)
+        _gradient.check_start(self.start, VariationalModel)
 
     def init(self, target: Any, *, key: PRNGKeyArray) -> VariationalModel:
         """The base, or random weights; before any data a learned v is 1."""
         if not isinstance(target, AbstractPointModel):
             example = "jc.GaussianMixture([1.0], mean[None], cov[None]), a normal law"
             raise ValueError(f"target: got {brief(target)}, expected a law of points; try {example}")
+        if isinstance(target, AbstractSequences):
+            got = f"{type(target).__name__}, whose points are token ids"
+            raise ValueError(f"target: got {got}, expected a law of points in space; try jc.Transformer()")
         scratch = self._scratch(jax.eval_shape(lambda: target.draw(1, key=key)).shape[1], key)
         if not isinstance(self.start, VariationalModel):
             return scratch
@@ -260,12 +261,6 @@ class Autoencoder(AbstractLearner):
 def _apply(net: eqx.nn.MLP, x: Float[Array, "*m i"]) -> Float[Array, "*m o"]:
     flat = jax.vmap(net)(x.reshape(-1, x.shape[-1]))
     return flat.reshape(*x.shape[:-1], flat.shape[-1])
-
-
-def _is_variance(value: Any) -> bool:
-    if isinstance(value, str):
-        return value == "learned"
-    return not np.ndim(value) and bool(0 < float(np.asarray(value)) < np.inf)
 
 
 def _finite(model: VariationalModel) -> Bool[Array, ""]:

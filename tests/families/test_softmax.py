@@ -12,6 +12,7 @@ import pytest
 from scipy import optimize, special, stats
 
 import jaxcollapse as jc
+from jaxcollapse.families import _gradient, softmax
 from tests.helpers import assert_mean, t_bound
 
 TABLE = np.array([[5, 3, 2], [1, 1, 8], [4, 4, 2], [10, 1, 1]])
@@ -154,6 +155,13 @@ def test_marked_counts_give_nan():
     assert all(np.isnan(x).all() for x in jax.tree.leaves(eqx.filter((after.probs, after.weights), eqx.is_array)))
 
 
+def test_marked_counts_give_nan_as_users_compile_it(optimised):
+    fit = jax.jit(lambda counts: fitted(jc.Softmax(steps=2), counts))
+    after = fit(-jnp.ones((4, 3), int))
+    assert np.isnan(after.probs).all() and np.isnan(after.weights[0]).all() and (after.contexts == 0.25).all()
+    assert np.isfinite(fit(jnp.asarray(TABLE)).probs).all()
+
+
 BAD = (
     ({"optimiser": optax.adam(0.1)}, r"optimiser: got one with its rate; try optimiser=optax\.adam, rate=0\.1, which"),
     ({"optimiser": np.sin}, "optimiser: got .*expected a function rate"),
@@ -165,7 +173,8 @@ BAD = (
     ({"rank": 0}, "rank: got 0, expected a whole number"),
     ({"rank": 2, "features": FEATURES}, "rank: got a rank and given features"),
     ({"features": FEATURES[0]}, r"features: got shape \(2,\), expected \(contexts, k\)"),
-    ({"start": "base"}, "start: got 'base', expected 'scratch', 'previous' or"),
+    ({"features": np.array([[1.0, 0.0], [np.nan, 1.0]])}, r"features: got nan at \(1, 0\), expected finite numbers"),
+    ({"start": "base"}, "start: got 'base', expected 'scratch', 'previous' or a LogLinear; try 'scratch'"),
 )
 
 
@@ -175,8 +184,33 @@ def test_settings_that_cannot_train_are_refused(settings, message):
         jc.Softmax(**settings)
 
 
+NUMBERS = (0.1, 1, np.float32(0.1), np.int8(1), np.array(0.1), jnp.float32(0.1), jnp.bfloat16(0.1))
+NO_NUMBERS = (None, "0.1", True, np.bool_(True), 1j, np.nan, np.inf, [0.1], np.ones(1), np.array("0.1"), jr.key(0))
+
+
+def test_numbers_are_told_from_what_only_looks_like_one():
+    """Traced ones pass; concrete ones can be read while others are traced."""
+    check = lambda value: _gradient.check_number("l2", value, lambda x: x > 0, "one number; try 0.1")
+    jax.jit(lambda traced: [check(value) for value in (*NUMBERS, traced)] and traced)(-1.0)
+    for value in (*NO_NUMBERS, -1.0):
+        with pytest.raises(ValueError, match=r"^l2: got (.|\n)*, expected one number; try 0\.1$"):
+            check(value)
+
+
+def test_rates_and_starts_that_users_try_are_answered():
+    hint = r"rate: got a schedule.*try optimiser=lambda rate: optax\.adam"
+    schedule = optax.cosine_decay_schedule(0.1, 100)
+    for rate, message in ((schedule, hint), (None, "rate: got None"), ("0.1", "rate: got '0.1'")):
+        with pytest.raises(ValueError, match=message):
+            _gradient.check(optax.adam, rate, 10, None)
+    for start in (np.zeros(3), None, jc.zipf(3)):
+        with pytest.raises(ValueError, match=r"start: got .*expected 'scratch', 'previous' or a LogLinear"):
+            _gradient.check_start(start, softmax.LogLinear)
+
+
 def test_what_does_not_fit_the_target_is_refused():
     for learner, target, message in (
+        (jc.Softmax(), jc.Text(bytes(range(20)) * 9, 8), r"target: got Text, expected a table .*; try jc\.Categorical"),
         (jc.Softmax(rank=2), jc.zipf(4), "rank: got one for a target without contexts"),
         (jc.Softmax(features=FEATURES[:3]), TARGET, r"features: got 3 rows for a target of shape \(4, 3\)"),
         (jc.Softmax(start=fitted(jc.Softmax(steps=1)), rank=2), TARGET, "start: got weights of shapes"),

@@ -3,8 +3,11 @@
 The linear case has an exact optimum for every stated v, and the bound is tight there (Tipping and Bishop 1999).
 """
 
+import dataclasses
 import functools
+import inspect
 import sys
+import types
 
 import equinox as eqx
 import jax
@@ -93,6 +96,21 @@ def test_a_fit_starts_where_it_is_told():
         jc.Autoencoder(2, 0, start=base).init(UNIT, key=jr.key(0))
     with pytest.raises(ValueError, match=r"target: got Categorical.*expected a law of points"):
         jc.Autoencoder().init(jc.zipf(4), key=jr.key(0))
+
+
+@pytest.mark.parametrize("law", [jc.Text(bytes(range(20)) * 9, 8), jc.Markov(jc.Categorical(np.eye(3)), 8)])
+def test_token_ids_are_no_points_in_space(law):
+    with pytest.raises(ValueError, match=rf"target: got {type(law).__name__}, whose points are token ids.*Transformer"):
+        jc.Autoencoder().init(law, key=jr.key(0))
+
+
+def test_settings_of_a_strange_type_are_answered():
+    """As users meet them: the tests' type checker would speak first."""
+    settings = {field.name: field.default for field in dataclasses.fields(jc.Autoencoder)}
+    for name, value in (("variance", None), ("variance", True), ("rate", "0.1"), ("start", np.zeros(3))):
+        learner = types.SimpleNamespace(**(settings | {name: value}))
+        with pytest.raises(ValueError, match=f"{name}: got "):
+            inspect.unwrap(jc.Autoencoder.__check_init__)(learner)
 
 
 BAD = (
