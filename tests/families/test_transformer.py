@@ -272,6 +272,10 @@ def test_targets_bases_and_decodings_that_do_not_fit_are_refused():
         jc.Transformer().init(jc.zipf(3), key=jr.key(0))
     with pytest.raises(ValueError, match=r"^start: got weights of shapes .*same learner, vocabulary and length"):
         shape(lambda: jc.Transformer(**SMALL | {"width": 4}, start=model()).init(TARGET, key=jr.key(0)))
+    with pytest.raises(ValueError, match=r"^start: got weights of shapes .*, 2 heads, expected .*, 4 heads"):
+        shape(lambda: jc.Transformer(**SMALL | {"heads": 4}, start=model()).init(TARGET, key=jr.key(0)))
+    with pytest.raises(ValueError, match=r"^curate: got a model TransformerModel, .*; try jc\.Decoding\(jc\.TopP"):
+        jc.TopP(0.9)(model())
     with pytest.raises(ValueError, match=r"^curate: got a Categorical, expected a model of sequences"):
         jc.Decoding()(jc.zipf(3))
     with pytest.raises(ValueError, match=r"^prompt: got 8 tokens, expected fewer than the 4 of a sequence"):
