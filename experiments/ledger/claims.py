@@ -199,7 +199,9 @@ CLAIMS = (
     Claim(NATURE, "… and repeats itself: distinct 4-grams, t = 9 over 0, five beams, 0 % real",
           "language_collapse", neural.language("five beams", 0, "distinct"), below=1),
     Claim(NATURE, "… a repetition penalty of 2 makes it worse: perplexity at t = 9 with over without, 0 % real",
-          "language_collapse", neural.penalised(0), "2 (words, OPT-125m)", above=1),
+          "language_collapse", neural.penalised(0), "2 (words, OPT-125m)", above=1,
+          note="4 s.e. above 1, but 8 lineages have a wide bound; a sequence soon holds most letters, and all are "
+          "penalised alike"),
     Claim(PUBLIC, "One curve in n α for all learners: risk of a transformer over a table's, α = 1, 480 steps of text",
           "neural_phase_transformer", neural.transformer("scratch risk", 0, 3, over_table=True), tested=1,
           note="it memorises: sequences few for its parameters are learned by heart, with real data too"),
