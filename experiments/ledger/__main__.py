@@ -1,7 +1,7 @@
 """The reproduction ledger as a command: reads the stores of the experiments and writes one table.
 
     python -m experiments.ledger                                  what is in runs/NAME, where jaxcollapse run puts it
-    python -m experiments.ledger --run all                        runs what is missing first (about half an hour)
+    python -m experiments.ledger --run all                        runs what is missing first (about an hour)
     python -m experiments.ledger --run golden_ratio,network --markdown ledger.md --csv ledger.csv
 
 The last line counts the rows. Exit status: 0 all rows are run, and none disagrees without an explanation; 1 one does;
