@@ -163,7 +163,7 @@ def figure(run):
 
 def _finding(found, alpha):
     ratio, t, _ = _change(found, "experts", alpha)
-    first, *_, last = found["unbalanced", alpha]["load"][0]
+    first, last = found["unbalanced", alpha]["load"][0][[0, -1]]
     return (
         f"At α = {alpha:g} the loop costs experts {ratio:.2f} times the KL that it costs a dense layer (t {t:+.1f}); "
         f"without a balance loss their loads go from {first:.2f} to {last:.2f}"

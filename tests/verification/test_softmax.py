@@ -122,7 +122,7 @@ DRY = {
     "transformers, whose program is large": ("neighbours", ["weight=0.25"], ["lineages=2"]),
     "beams": ("language_collapse", ["share=0.1"], ["lineages=2", "decodings='five beams'", "n=128", "written=99"]),
     "tables": ("accumulate_vs_replace", ["n=20,60"], ["lineages=1000"]),
-    "experts": ("experts", ["alpha=0.1"], ["lineages=2", "n=64", "steps=2"]),
+    "experts": ("experts", ["alpha=0.1,1"], ["lineages=2", "n=64", "steps=2"]),
 }
 
 
