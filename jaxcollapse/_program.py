@@ -71,7 +71,7 @@ class Program(NamedTuple):
         """Bytes of the largest array that it computes."""
         shaped = (v.aval for equation in _equations(self.traced.jaxpr.jaxpr) for v in equation.outvars)
         arrays = ((x.size, x.dtype) for x in shaped if isinstance(x, ShapedArray))
-        return max(1, 1, *(size * dtype.itemsize for size, dtype in arrays if isinstance(dtype, np.dtype)))
+        return max([1, *(size * dtype.itemsize for size, dtype in arrays if isinstance(dtype, np.dtype))])
 
     @property
     def compiler(self) -> int:

@@ -1,13 +1,8 @@
 """The transformers' parts of benchmarks/neural.py at tiny sizes. Run by hand: pytest tests/verification/<this file>."""
 
-import json
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.test_benchmarks import measured
 
 
 @pytest.mark.parametrize(
@@ -18,8 +13,4 @@ ROOT = pathlib.Path(__file__).parents[2]
     ],
 )
 def test_neural_runs_at_tiny_sizes(part, name, what, tmp_path):
-    file = tmp_path / "out.json"
-    command = [sys.executable, "benchmarks/neural.py", "--quick", "--only", part, "--json", file]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(file.read_text())[name][what] > 0
+    assert measured(tmp_path / "out.json", "neural", "--only", part)[name][what] > 0
